@@ -1,0 +1,370 @@
+"""The call centre's definition: a folder of TOML files, merged, validated, every error with its place.
+
+``load`` gives what the core runs on (``core.definition``) and what only the shell needs (``site``), or
+raises ``DefinitionErrors`` with every problem found, not only the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+
+from ari_app import config_checks
+from ari_app.core.definition import (
+    Agent,
+    Centre,
+    Codes,
+    Definition,
+    Flow,
+    HangupNode,
+    MenuNode,
+    Node,
+    PlayNode,
+    Queue,
+    QueueNode,
+)
+from ari_app.problems import DefinitionErrors, Problem, Report
+from ari_app.site import Fallback, Phone, Sip, Site, Trunk
+from ari_app.toml_lines import KeyPath, key_lines
+
+__all__ = ["DefinitionErrors", "Loaded", "Problem", "load"]
+
+T = TypeVar("T", bound=Struct)
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+RESERVED_NAMES = ("cordboard", "anonymous")
+NODE_KINDS: dict[str, type[PlayNode | MenuNode | QueueNode | HangupNode]] = {
+    "play": PlayNode,
+    "menu": MenuNode,
+    "queue": QueueNode,
+    "hangup": HangupNode,
+}
+NOT_YET = {
+    "outbound": (
+        "agents can't dial out: there is nothing to allow",
+        "remove the table; the one number Cordboard's Asterisk dials is [fallback] target",
+    )
+}
+
+
+class AgentEntry(Struct, frozen=True):
+    """An agent as written: a phone that Cordboard renders, or an endpoint of an existing PBX."""
+
+    name: str
+    queues: tuple[str, ...] = ()
+    phone: str = ""
+    endpoint: str = ""
+    pin: str = ""
+
+
+class FlowEntry(Struct, frozen=True):
+    """A flow's own keys; its nodes are read one by one, by their kind."""
+
+    start: str
+    nodes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid definition. ``digest``: hex SHA-256 of the core's part, the same for the same meaning."""
+
+    definition: Definition
+    site: Site
+    digest: str
+    warnings: tuple[Problem, ...]
+    folder: Path
+
+
+@dataclass
+class Draft:
+    """The definition while it is being read: what could be read of it, with each agent as written."""
+
+    centre: Centre = field(default_factory=Centre)
+    codes: Codes = field(default_factory=Codes)
+    sip: Sip = field(default_factory=Sip)
+    fallback: Fallback = field(default_factory=Fallback)
+    numbers: dict[str, str] = field(default_factory=dict)
+    flows: dict[str, Flow] = field(default_factory=dict)
+    queues: dict[str, Queue] = field(default_factory=dict)
+    agents: dict[str, AgentEntry] = field(default_factory=dict)
+    phones: dict[str, Phone] = field(default_factory=dict)
+    trunks: dict[str, Trunk] = field(default_factory=dict)
+    broken: set[tuple[str, str]] = field(default_factory=set)
+    """(table, name) of what is there but unreadable: references to it are not errors of their own."""
+
+
+def load(folder: Path) -> Loaded:
+    """Reads every ``*.toml`` of ``folder``. Raises ``DefinitionErrors`` with all that is wrong."""
+    report = Report()
+    merged = _merge(folder, report)
+    draft = _read(merged, report)
+    config_checks.check(draft, report, folder)
+    if report.errors:
+        raise DefinitionErrors(report.sorted_errors())
+    definition = _definition(draft)
+    site = Site(
+        phones=draft.phones,
+        trunks=draft.trunks,
+        sip=draft.sip,
+        fallback=draft.fallback,
+        pins={agent: entry.pin for agent, entry in draft.agents.items() if entry.pin},
+    )
+    canonical = msgspec.json.encode(definition, order="deterministic")
+    digest = hashlib.sha256(canonical).hexdigest()
+    return Loaded(definition, site, digest, tuple(report.warnings), folder)
+
+
+def _definition(draft: Draft) -> Definition:
+    return Definition(
+        centre=draft.centre,
+        codes=draft.codes,
+        numbers=draft.numbers,
+        flows=draft.flows,
+        queues=draft.queues,
+        agents={
+            name: Agent(name=entry.name, endpoint=entry.phone or entry.endpoint, queues=entry.queues)
+            for name, entry in draft.agents.items()
+        },
+    )
+
+
+# ---------------------------------------------------------------- files
+
+
+def _merge(folder: Path, report: Report) -> dict[str, Any]:
+    files = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    if not files:
+        wrong = "no such folder" if not folder.is_dir() else "no *.toml file in this folder"
+        report.error_at(folder, 0, "", wrong, "name the folder that holds the definition's TOML files")
+        return {}
+    merged: dict[str, Any] = {}
+    for path in files:
+        document = _parse(path, report)
+        for table, content in document.items():
+            _merge_table(merged, table, content, report)
+    return merged
+
+
+def _parse(path: Path, report: Report) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+        document = tomllib.loads(text)
+    except OSError as error:
+        report.error_at(path, 0, "", f"can't be read: {error.strerror}", "make it readable, or rename it")
+        return {}
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        report.error_at(path, line, "", "holds bytes that are not UTF-8", "save the file as UTF-8")
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+        at = re.search(r"\(at line (\d+), column (\d+)\)", said)
+        line = int(at[1]) if at else text.count("\n") + 1
+        what = said.replace(at[0], f"(column {at[2]})") if at else said
+        report.error_at(
+            path, line, "", f"is not TOML: {what}", "each line is [table], key = value or a # comment"
+        )
+        return {}
+    for key, line in key_lines(text).items():
+        # A name that two files define keeps both places: the second is named in the error.
+        report.places.setdefault(key, []).append((path, line))
+    return document
+
+
+def _merge_table(merged: dict[str, Any], table: str, content: Any, report: Report) -> None:
+    there = merged.get(table)
+    if not isinstance(content, dict) or (table in merged and not isinstance(there, dict)):
+        merged.setdefault(table, content)
+        return
+    target = merged.setdefault(table, {})
+    for name, value in content.items():
+        if name in target:
+            first, second = report.places[table, name][:2]
+            report.error_at(
+                second[0],
+                second[1],
+                f"{table}.{name}",
+                f"is defined already, in {first[0].name}:{first[1]}",
+                "keep one of the two, or give this one another name",
+            )
+        else:
+            target[name] = value
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _read(merged: dict[str, Any], report: Report) -> Draft:
+    draft = Draft()
+    known = ("agents", "centre", "codes", "fallback", "flows", "numbers", "phones", "queues", "sip", "trunks")
+    for table, content in merged.items():
+        if table in NOT_YET:
+            report.error((table,), *NOT_YET[table])
+        elif table not in known:
+            report.error((table,), "there is no such table", config_checks.meant(table, known))
+        elif not isinstance(content, dict):
+            report.error((table,), "must be a table", f"write [{table}] and the keys below it")
+        else:
+            _read_table(draft, table, content, report)
+    return draft
+
+
+def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Report) -> None:
+    match table:
+        case "centre":
+            draft.centre = _struct(Centre, content, (table,), report) or draft.centre
+        case "codes":
+            draft.codes = _struct(Codes, content, (table,), report) or draft.codes
+        case "sip":
+            draft.sip = _struct(Sip, content, (table,), report) or draft.sip
+        case "fallback":
+            draft.fallback = _struct(Fallback, content, (table,), report) or draft.fallback
+        case "numbers":
+            for number, flow in content.items():
+                if isinstance(flow, str):
+                    draft.numbers[number] = flow
+                else:
+                    report.error((table, number), "must name a flow", f'write "{number}" = "main"')
+        case "flows":
+            for name, value in _named(draft, table, content, report):
+                flow_read = _flow(value, (table, name), report)
+                _keep(draft, draft.flows, table, name, flow_read)
+        case "queues":
+            for name, value in _named(draft, table, content, report):
+                _keep(
+                    draft, draft.queues, table, name, _struct(Queue, value, (table, name), report, name=name)
+                )
+        case "agents":
+            for name, value in _named(draft, table, content, report):
+                _keep(
+                    draft,
+                    draft.agents,
+                    table,
+                    name,
+                    _struct(AgentEntry, value, (table, name), report, name=name),
+                )
+        case "phones":
+            for name, value in _named(draft, table, content, report):
+                _keep(draft, draft.phones, table, name, _struct(Phone, value, (table, name), report))
+        case _:
+            for name, value in _named(draft, table, content, report):
+                _keep(draft, draft.trunks, table, name, _struct(Trunk, value, (table, name), report))
+
+
+def _keep(draft: Draft, target: dict[str, T], table: str, name: str, value: T | None) -> None:
+    if value is None:
+        draft.broken.add((table, name))
+    else:
+        target[name] = value
+
+
+def _named(
+    draft: Draft, table: str, content: dict[str, Any], report: Report
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    singular = table.removesuffix("s")
+    for name, value in content.items():
+        if not isinstance(value, dict):
+            report.error((table, name), "must be a table", f"write [{table}.{name}] and the keys below it")
+        elif not NAME.fullmatch(name):
+            report.error(
+                (table, name),
+                f"is no name for a {singular}",
+                "use up to 40 lower-case letters, digits, - and _, beginning with a letter or digit",
+            )
+        elif name.startswith(RESERVED_NAMES):
+            report.error((table, name), "is a name that Cordboard keeps for itself", "choose another name")
+        else:
+            yield name, value
+            continue
+        draft.broken.add((table, name))
+
+
+def _flow(value: dict[str, Any], path: KeyPath, report: Report) -> Flow | None:
+    entry = _struct(FlowEntry, value, path, report)
+    if entry is None:
+        return None
+    nodes: dict[str, Node] = {}
+    for name, content in entry.nodes.items():
+        node = _node(name, content, (*path, "nodes", name), report)
+        if node is not None:
+            nodes[name] = node
+    # A flow with an unreadable node is not checked further: its links would all seem broken.
+    return Flow(start=entry.start, nodes=nodes) if len(nodes) == len(entry.nodes) else None
+
+
+def _node(name: str, content: Any, path: KeyPath, report: Report) -> Node | None:
+    if not isinstance(content, dict):
+        report.error(path, "must be a table", f"write [{'.'.join(map(str, path))}] and the keys below it")
+        return None
+    if not NAME.fullmatch(name):
+        report.error(path, "is no name for a node", "use lower-case letters, digits, - and _")
+        return None
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in NODE_KINDS:
+        wrong = "is missing" if kind is None else f"{kind!r} is no kind of node"
+        report.error((*path, "kind"), wrong, config_checks.meant(str(kind), NODE_KINDS))
+        return None
+    rest = {key: value for key, value in content.items() if key != "kind"}
+    return _struct(NODE_KINDS[kind], rest, path, report)
+
+
+def _struct(
+    kind: type[T], content: dict[str, Any], path: KeyPath, report: Report, **defaults: Any
+) -> T | None:
+    """Reads one table key by key, so that all its errors are found; ``None`` if there was one."""
+    fields = {item.name: item for item in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = dict(defaults)
+    failed = False
+    for key, value in content.items():
+        if key not in fields:
+            report.error((*path, key), "there is no such key", config_checks.meant(key, fields))
+            failed = True
+            continue
+        try:
+            values[key] = msgspec.convert(value, fields[key].type)
+        except msgspec.ValidationError as error:
+            if get_origin(fields[key].type) is Literal:
+                report.error(
+                    (*path, key),
+                    f"{value!r} is not possible",
+                    config_checks.meant(str(value), get_args(fields[key].type)),
+                )
+            else:
+                _type_error(str(error), (*path, key), report)
+            failed = True
+    for item in fields.values():
+        if item.required and item.name not in values and item.name not in content:
+            report.error((*path, item.name), "is missing", f"add {item.name} = ...")
+            failed = True
+    return None if failed else kind(**values)
+
+
+def _type_error(said: str, path: KeyPath, report: Report) -> None:
+    """Puts msgspec's message, which ends in a path such as ``$[2]``, at the element it means."""
+    wrong, _, where = said.partition(" - at `$")
+    for part in re.findall(r"\[(\d+)\]|\[(?:\.\.\.|'([^']*)')\]|\.(\w+)", where):
+        path = (*path, int(part[0]) if part[0] else part[1] or part[2] or "...")
+    expected, _, got = wrong.partition(", got ")
+    expected = expected.removeprefix("Expected ").replace("`", "")
+    words = {
+        "str": 'text in quotes ("...")',
+        "array": "a list ([...])",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "object": "a table",
+    }
+    if got:
+        got = got.replace("`", "")
+        wanted = words.get(expected.split(" | ")[0], expected)
+        report.error(path, f"is of the wrong type ({words.get(got, got)})", f"write {wanted}")
+    else:
+        report.error(path, wrong.replace("`", ""), "see docs/definition.md for its values")
