@@ -20,7 +20,10 @@ from ari_app.core.definition import Definition
 # ---------------------------------------------------------------- shared small types
 
 Action = Literal["sign_in", "sign_out", "pause", "resume", "unlock"]
-LapseReason = Literal["no_answer", "busy", "declined", "unreachable", "failed", "caller_gone", "not_dialled"]
+LapseReason = Literal[
+    "no_answer", "busy", "declined", "unreachable", "failed", "caller_gone", "not_dialled", "lost"
+]
+"""``not_dialled``: we may have died before dialling; ``lost``: the leg went while nobody watched."""
 Outcome = Literal["answered", "abandoned", "left_in_flow", "system", "fallback", "rejected"]
 EndedBy = Literal["caller", "agent", "system"]
 AgentStateName = Literal[
@@ -107,7 +110,9 @@ class LegAnswered(Input, frozen=True):
     channel: str
 
 
-class CallerHungUp(Input, frozen=True):
+class HungUp(Input, frozen=True):
+    """ChannelHangupRequest: the phone behind the channel, a caller's or an agent's, said BYE."""
+
     channel: str
 
 
@@ -118,10 +123,16 @@ class ChannelLeft(Input, frozen=True):
 
 
 class ChannelGone(Input, frozen=True):
-    """ChannelDestroyed, or a channel that a snapshot no longer shows. ``cause``: Q.850, 0 = unknown."""
+    """ChannelDestroyed, or a channel that is no longer there. ``cause``: Q.850, 0 = unknown.
+
+    ``UNSEEN`` as the cause: a snapshot does not show it, and nobody saw it go.
+    """
 
     channel: str
     cause: int = 0
+
+
+UNSEEN = -1
 
 
 class DigitPressed(Input, frozen=True):
@@ -219,7 +230,7 @@ AnyInput = (
     | CodeDialled
     | LegRinging
     | LegAnswered
-    | CallerHungUp
+    | HungUp
     | ChannelLeft
     | ChannelGone
     | DigitPressed
@@ -367,6 +378,17 @@ class CallConnected(Event, frozen=True):
     recording: str
 
 
+class ConnectFailed(Event, frozen=True):
+    """Asterisk refused the bridge while both were there; the caller waits again in their old place."""
+
+    call: str
+    queue: str
+    agent: str
+    attempt: int
+    error: str
+    renew_at_ns: int
+
+
 class CallBridged(Event, frozen=True):
     """Asterisk confirmed that both are in the bridge."""
 
@@ -419,6 +441,14 @@ class LegReleased(Event, frozen=True):
 
     agent: str
     leg: str
+
+
+class ReleaseAwaited(Event, frozen=True):
+    """The agent's leg was told to go; if it is not confirmed gone by ``again_at_ns`` it is told again."""
+
+    agent: str
+    leg: str
+    again_at_ns: int
 
 
 class AgentFreed(Event, frozen=True):
@@ -512,9 +542,12 @@ class RecordingStarted(Event, frozen=True):
 
 
 class RecordingFailed(Event, frozen=True):
+    """One track could not be begun, or (``final``) nothing could be assembled."""
+
     call: str
     recording: str
     error: str
+    final: bool
 
 
 class RecordingFinished(Event, frozen=True):
@@ -540,6 +573,7 @@ AnyEvent = (
     | OfferRinging
     | OfferLapsed
     | CallConnected
+    | ConnectFailed
     | CallBridged
     | CallEnded
     | CallerReleased
@@ -547,6 +581,7 @@ AnyEvent = (
     | WrapUpStarted
     | WrapUpEnded
     | LegReleased
+    | ReleaseAwaited
     | AgentFreed
     | AgentSignedIn
     | AgentSignedOut
@@ -581,11 +616,16 @@ class Effect(Struct, frozen=True, tag=True):
 
 
 class Play(Effect, frozen=True):
-    """Play ``sounds`` (names of sound files) to one channel, as one playback."""
+    """Play ``sounds`` (names of sound files) to one channel, as one playback, then ``music``.
+
+    Music never resumes by itself after a prompt on a bare channel, so it is asked for right
+    behind the prompt: whoever dies meanwhile, the caller hears no dead air.
+    """
 
     channel: str
     playback: str
     sounds: tuple[str, ...]
+    music: str
 
 
 class StopPlay(Effect, frozen=True):
@@ -638,6 +678,8 @@ class Record(Effect, frozen=True):
     call: str
     channel: str
     file: str
+    verify: bool = False
+    """After a restart: look first whether it runs already; a second one would overwrite the file."""
 
 
 class Assemble(Effect, frozen=True):

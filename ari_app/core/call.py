@@ -1,0 +1,142 @@
+"""The call: its states and the table of legal moves.
+
+``MOVES`` is the whole truth about a call's life; what is not listed is refused and changes
+nothing. ``scripts/diagrams`` draws the documentation's picture from this same table.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from ari_app.core import messages as m
+from ari_app.core.errors import IllegalMove
+
+CallState = Literal["ivr", "waiting", "offered", "talking", "ended"]
+
+MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
+    ("ivr", m.NodeEntered): "ivr",
+    ("ivr", m.InputAwaited): "ivr",
+    ("ivr", m.MenuChosen): "ivr",
+    ("ivr", m.MenuMissed): "ivr",
+    ("ivr", m.TimeoutRenewed): "ivr",
+    ("ivr", m.CallQueued): "waiting",
+    ("ivr", m.CallEnded): "ended",
+    ("waiting", m.TimeoutRenewed): "waiting",
+    ("waiting", m.OfferMade): "offered",
+    ("waiting", m.CallEnded): "ended",
+    ("offered", m.TimeoutRenewed): "offered",
+    ("offered", m.OfferDialled): "offered",
+    ("offered", m.OfferRinging): "offered",
+    ("offered", m.OfferLapsed): "waiting",
+    ("offered", m.CallConnected): "talking",
+    ("talking", m.CallBridged): "talking",
+    ("talking", m.ConnectFailed): "waiting",
+    ("talking", m.CallEnded): "ended",
+}
+"""(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``."""
+
+
+class Offer(Struct):
+    """The one live offer of a call."""
+
+    agent: str
+    attempt: int
+    leg: str
+    until_ns: int
+    dialled: bool = False
+    ringing: bool = False
+
+
+class Call(Struct):
+    """One caller's contact from arrival to hang-up. Instants in ns UTC, 0 = never."""
+
+    id: str
+    channel: str
+    number: str
+    flow: str
+    opened_ns: int
+    order: int
+    """Order of arrival at this call centre; breaks ties between equal instants."""
+    renew_at_ns: int
+    state: CallState = "ivr"
+    node: str = ""
+    visit: int = 0
+    attempt: int = 0
+    playback: str = ""
+    input_until_ns: int = 0
+    queue: str = ""
+    entered_ns: int = 0
+    priority: int = 0
+    attempts: int = 0
+    offer: Offer | None = None
+    agent: str = ""
+    leg: str = ""
+    bridge: str = ""
+    connected_ns: int = 0
+    bridged: bool = False
+    recording: str = ""
+
+    def line_key(self) -> tuple[int, int, int]:
+        """Sort key in a waiting line: higher priority, then the earlier entry, then arrival."""
+        return (-self.priority, self.entered_ns, self.order)
+
+    def waited_ns(self, now_ns: int) -> int:
+        """Time in the queue so far (or until an agent answered); 0 before it entered one."""
+        if not self.entered_ns:
+            return 0
+        return (self.connected_ns or now_ns) - self.entered_ns
+
+
+def apply(call: Call, event: m.Event) -> None:
+    """Move ``call`` by ``event``.
+
+    Raises:
+        IllegalMove: the table has no such move; ``call`` is unchanged.
+    """
+    target = MOVES.get((call.state, type(event)))
+    if target is None:
+        raise IllegalMove(f"call {call.id} in state {call.state!r} cannot take {type(event).__name__}")
+    match event:
+        case m.NodeEntered():
+            call.node, call.visit, call.attempt = event.node, event.visit, event.attempt
+            call.playback, call.input_until_ns = event.playback, 0
+        case m.InputAwaited():
+            call.playback, call.input_until_ns = "", event.until_ns
+        case m.MenuChosen() | m.MenuMissed():
+            call.playback, call.input_until_ns = "", 0
+        case m.CallQueued():
+            call.queue, call.entered_ns, call.priority = event.queue, event.entered_ns, event.priority
+            call.playback, call.input_until_ns = "", 0
+        case m.TimeoutRenewed():
+            call.renew_at_ns = event.renew_at_ns
+        case m.OfferMade():
+            call.attempts = event.attempt
+            call.offer = Offer(event.agent, event.attempt, event.leg, event.until_ns)
+        case m.OfferDialled() | m.OfferRinging():
+            _offer_progressed(call, event)
+        case m.OfferLapsed():
+            call.offer = None
+        case m.CallConnected():
+            call.offer = None
+            call.agent, call.leg, call.bridge = event.agent, event.leg, event.bridge
+            call.connected_ns = call.entered_ns + event.waited_ns
+            call.recording = event.recording
+        case m.CallBridged():
+            call.bridged = True
+        case m.ConnectFailed():
+            call.agent = call.leg = call.bridge = call.recording = ""
+            call.connected_ns, call.bridged, call.renew_at_ns = 0, False, event.renew_at_ns
+        case _:
+            pass  # CallEnded: the state says it all
+    call.state = target
+
+
+def _offer_progressed(call: Call, event: m.OfferDialled | m.OfferRinging) -> None:
+    if call.offer is None or call.offer.attempt != event.attempt:
+        raise IllegalMove(
+            f"call {call.id}: {type(event).__name__} of attempt {event.attempt} is not its offer"
+        )
+    call.offer.dialled = True
+    call.offer.ringing = call.offer.ringing or isinstance(event, m.OfferRinging)

@@ -1,0 +1,151 @@
+"""Agents' wishes: sign in and out, pause and resume, from a command or by feature code and PIN.
+
+The digits of a PIN never come here. The shell collects and checks them; the core sees a verdict.
+"""
+
+from __future__ import annotations
+
+from ari_app.core import ivr
+from ari_app.core import messages as m
+from ari_app.core.agent import Agent
+from ari_app.core.definition import seconds_ns
+from ari_app.core.floor import Floor, Session
+
+ASK_PIN = ("agent-pass",)
+WRONG_PIN = ("agent-incorrect", "agent-pass")
+GOODBYE = ("vm-goodbye",)
+LOCKED = ("vm-invalidpassword", "vm-goodbye")
+CONFIRM_LIMIT_S = 20.0
+CONFIRMATIONS: dict[m.Action, tuple[str, ...]] = {
+    "sign_in": ("agent-loginok",),
+    "sign_out": ("agent-loggedoff",),
+    "pause": ("de-activated",),
+    "resume": ("activated",),
+    "unlock": ("activated",),
+}
+PAUSE_BY_CODE = "feature code"
+
+
+def act(agent: Agent, action: m.Action, reason: str, by: str) -> list[m.AnyEvent]:
+    """The events of a wish; none if the agent is there already. While held, it takes effect later."""
+    held = agent.held()
+    goal = agent.after if held else agent.state
+    match action:
+        case "sign_in":
+            if goal == "signed_out":
+                return [m.AgentSignedIn(agent.id, by)]
+        case "sign_out":
+            if goal != "signed_out":
+                return [m.AgentSignedOut(agent.id, by, held)]
+        case "pause":
+            if goal not in ("signed_out",) and (goal != "paused" or reason != _reason(agent)):
+                return [m.AgentPaused(agent.id, by, reason, held)]
+        case "resume":
+            if goal in ("paused", "not_responding"):
+                return [m.AgentResumed(agent.id, by)]
+        case "unlock":
+            if agent.pin_failures or agent.locked_until_ns:
+                return [m.AgentUnlocked(agent.id, by)]
+    return []
+
+
+def _reason(agent: Agent) -> str:
+    return agent.after_reason if agent.held() else agent.reason
+
+
+# ---------------------------------------------------------------- feature codes
+
+
+def dialled(floor: Floor, code: m.CodeDialled, now_ns: int) -> m.Step:
+    """A phone dialled a feature code."""
+    agent = floor.state.agents.get(code.agent)
+    if code.channel in floor.state.sessions:
+        return m.Step([], [])
+    if agent is None:
+        return m.Step([], [m.Hangup(code.channel)])
+    opened = m.SessionOpened(code.channel, agent.id, code.action)
+    session = Session(code.channel, agent.id, code.action)
+    if agent.locked_until_ns > now_ns:
+        return _tell(floor, session, LOCKED, m.Step([opened], []), now_ns)
+    if code.action in floor.definition.codes.ask_pin:
+        return _ask(floor, session, ASK_PIN, m.Step([opened], []), now_ns)
+    return _confirm(floor, session, agent, m.Step([opened], []), now_ns)
+
+
+def pin_checked(floor: Floor, verdict: m.PinChecked, now_ns: int) -> m.Step:
+    """The shell compared the PIN. After too many failures the agent's PIN is locked for a while."""
+    session = floor.state.sessions.get(verdict.channel)
+    if session is None or session.stage != "pin":
+        return m.Step([], [])
+    agent = floor.state.agents[session.agent]
+    if verdict.ok and agent.locked_until_ns <= now_ns:
+        lead = [m.PinAccepted(agent.id)] if agent.pin_failures else []
+        return _confirm(floor, session, agent, m.Step([*lead], []), now_ns)
+    codes = floor.definition.codes
+    if not verdict.entered:
+        return _tell(floor, session, GOODBYE, m.Step([], []), now_ns)
+    failures = agent.pin_failures + 1
+    locked_ns = now_ns + seconds_ns(codes.pin_lock_s) if failures >= codes.pin_lock_after else 0
+    step = m.Step([m.PinRefused(agent.id, failures, locked_ns)], [])
+    if locked_ns:
+        step.effects.append(m.Alarm("", f"PIN of agent {agent.id} locked after {failures} failures"))
+        return _tell(floor, session, LOCKED, step, now_ns)
+    if session.visit >= codes.pin_attempts:
+        return _tell(floor, session, GOODBYE, step, now_ns)
+    return _ask(floor, session, WRONG_PIN, step, now_ns)
+
+
+def prompt_ended(session: Session) -> m.Step:
+    """The last word was said: hang up. (A PIN prompt's end means nothing; the collector waits.)"""
+    if session.stage == "pin":
+        return m.Step([], [])
+    return close(session, "done")
+
+
+def overdue(floor: Floor, session: Session, now_ns: int) -> m.Step:
+    """Nobody typed a PIN, or the prompt's end never came."""
+    if session.stage == "pin":
+        return _tell(floor, session, GOODBYE, m.Step([], []), now_ns)
+    return close(session, "overdue")
+
+
+def close(session: Session, reason: str) -> m.Step:
+    """End the session; the phone is hung up."""
+    return m.Step([m.SessionClosed(session.channel, reason)], [m.Hangup(session.channel)])
+
+
+def resume_sessions(floor: Floor) -> list[m.AnyEffect]:
+    """After a restart: what the shell has to take up again for phones that were typing a PIN."""
+    return [
+        m.AskPin(s.channel, s.agent, s.until_ns) for s in floor.state.sessions.values() if s.stage == "pin"
+    ]
+
+
+def _confirm(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns: int) -> m.Step:
+    reason = PAUSE_BY_CODE if session.action == "pause" else ""
+    step.events.extend(act(agent, session.action, reason, "feature code"))
+    return _tell(floor, session, CONFIRMATIONS[session.action], step, now_ns)
+
+
+def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
+    until_ns = now_ns + seconds_ns(floor.definition.codes.pin_timeout_s)
+    moved = _moved(floor, session, "pin", until_ns)
+    step.events.append(moved)
+    step.effects.append(m.Play(session.channel, moved.playback, sounds, ""))
+    step.effects.append(m.AskPin(session.channel, session.agent, until_ns))
+    return step
+
+
+def _tell(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
+    if session.playback:
+        step.effects.append(m.StopPlay(session.playback))
+    moved = _moved(floor, session, "confirm", now_ns + seconds_ns(CONFIRM_LIMIT_S))
+    step.events.append(moved)
+    step.effects.append(m.Play(session.channel, moved.playback, sounds, ""))
+    return step
+
+
+def _moved(floor: Floor, session: Session, stage: str, until_ns: int) -> m.SessionMoved:
+    visit = session.visit + 1
+    playback = ivr.playback_id(floor, session.channel, visit)
+    return m.SessionMoved(session.channel, "pin" if stage == "pin" else "confirm", visit, playback, until_ns)

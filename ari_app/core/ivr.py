@@ -1,0 +1,148 @@
+"""Interpreter of declarative flows: where a caller goes next, and what they hear there.
+
+Every function returns the events and effects of one decision and changes nothing. A prompt is
+always followed by music in the same breath (see ``Play``), so a caller never meets dead air,
+not even while a menu waits for a key or if this program dies behind the prompt.
+"""
+
+from __future__ import annotations
+
+from ari_app.core import messages as m
+from ari_app.core.call import Call
+from ari_app.core.definition import HangupNode, MenuNode, PlayNode, QueueNode, seconds_ns
+from ari_app.core.floor import Floor
+
+NO_SERVICE = ("ss-noservice",)
+ENTRY_MUSIC = "default"
+
+
+def playback_id(floor: Floor, owner: str, visit: int) -> str:
+    """Playback ids carry the process's epoch: a repeated id would answer 201 and play twice."""
+    return f"{owner}.play.{visit}.{floor.state.epoch}"
+
+
+def enter(
+    floor: Floor, call: Call, node: str, now_ns: int, *, attempt: int = 1, lead: m.Step | None = None
+) -> m.Step:
+    """Go to ``node`` of the call's flow. ``lead`` is what was decided just before, in the same step."""
+    step = lead or m.Step([], [])
+    if call.playback:
+        step.effects.append(m.StopPlay(call.playback))
+    for _ in range(len(_nodes(floor, call)) + 1):
+        definition = _nodes(floor, call).get(node)
+        match definition:
+            case PlayNode(sounds=()):
+                node = definition.next  # nothing to hear here
+            case PlayNode(sounds=sounds) | HangupNode(sounds=sounds) if sounds:
+                return _prompt(floor, call, node, 1, sounds, step)
+            case MenuNode():
+                return _prompt(floor, call, node, attempt, _menu_sounds(definition, attempt, step), step)
+            case QueueNode(sounds=sounds):
+                if sounds:
+                    return _prompt(floor, call, node, 1, sounds, step)
+                return queue(floor, call, definition, now_ns, step)
+            case _:
+                return hang_up(call, now_ns, step)
+    return hang_up(call, now_ns, step)
+
+
+def reject(floor: Floor, call: Call) -> m.Step:
+    """The dialled number leads nowhere: say so, then hang up (``prompt_ended`` does)."""
+    return _prompt(floor, call, "", 1, NO_SERVICE, m.Step([], []))
+
+
+def prompt_ended(floor: Floor, call: Call, now_ns: int) -> m.Step:
+    """The node's prompt is over (or could not be played, which must not hold the caller up)."""
+    definition = _nodes(floor, call).get(call.node)
+    match definition:
+        case PlayNode():
+            return _arrive(floor, call, definition.next, now_ns)
+        case MenuNode():
+            return m.Step([m.InputAwaited(call.id, now_ns + seconds_ns(definition.timeout_s))], [])
+        case QueueNode():
+            return queue(floor, call, definition, now_ns, m.Step([], []))
+        case _:
+            return hang_up(call, now_ns, m.Step([], []))
+
+
+def digit(floor: Floor, call: Call, key: str, now_ns: int) -> m.Step:
+    """A key was pressed in the flow. Who knows the menu may press during the greeting before it."""
+    here = _nodes(floor, call).get(call.node)
+    early = isinstance(here, PlayNode)
+    menu = _nodes(floor, call).get(here.next) if isinstance(here, PlayNode) else here
+    node = here.next if isinstance(here, PlayNode) else call.node
+    if not isinstance(menu, MenuNode):
+        return m.Step([], [])
+    choice = menu.choices.get(key)
+    if choice is not None:
+        chosen = m.MenuChosen(call.id, node, choice)
+        return enter(floor, call, choice, now_ns, lead=m.Step([chosen], []))
+    if early:
+        return m.Step([], [])
+    return _missed(floor, call, menu, "invalid", now_ns)
+
+
+def timed_out(floor: Floor, call: Call, now_ns: int) -> m.Step:
+    """Nobody pressed a key in time."""
+    menu = _nodes(floor, call).get(call.node)
+    if not isinstance(menu, MenuNode):
+        return m.Step([], [])
+    return _missed(floor, call, menu, "timeout", now_ns)
+
+
+def queue(floor: Floor, call: Call, node: QueueNode, now_ns: int, step: m.Step) -> m.Step:
+    """The wait begins. The first entry keeps the caller's place through everything later."""
+    step.events.append(m.CallQueued(call.id, node.queue, call.entered_ns or now_ns, node.priority))
+    step.effects.append(m.StartMusic(call.channel, music_of(floor, node.queue)))
+    return step
+
+
+def hang_up(call: Call, now_ns: int, step: m.Step) -> m.Step:
+    """The flow is at its end."""
+    outcome: m.Outcome = "left_in_flow" if call.flow else "rejected"
+    step.events.append(m.CallEnded(call.id, outcome, "system", "", "", 0, 0))
+    step.effects.append(m.Hangup(call.channel))
+    return step
+
+
+def music_of(floor: Floor, queue_name: str) -> str:
+    """The music class callers of this queue hear."""
+    definition = floor.definition.queues.get(queue_name)
+    return definition.music if definition else ENTRY_MUSIC
+
+
+def _nodes(floor: Floor, call: Call) -> dict[str, PlayNode | MenuNode | QueueNode | HangupNode]:
+    flow = floor.definition.flows.get(call.flow)
+    return flow.nodes if flow else {}
+
+
+def _arrive(floor: Floor, call: Call, node: str, now_ns: int) -> m.Step:
+    step = enter(floor, call, node, now_ns)
+    # The prompt that just ended needs no stop.
+    step.effects = [e for e in step.effects if e != m.StopPlay(call.playback)]
+    return step
+
+
+def _missed(floor: Floor, call: Call, menu: MenuNode, reason: str, now_ns: int) -> m.Step:
+    missed = m.MenuMissed(call.id, call.node, call.attempt, "invalid" if reason == "invalid" else "timeout")
+    lead = m.Step([missed], [])
+    if call.attempt >= menu.attempts:
+        return enter(floor, call, menu.on_failure, now_ns, lead=lead)
+    return enter(floor, call, call.node, now_ns, attempt=call.attempt + 1, lead=lead)
+
+
+def _menu_sounds(menu: MenuNode, attempt: int, step: m.Step) -> tuple[str, ...]:
+    if attempt == 1:
+        return menu.sounds
+    invalid = any(isinstance(e, m.MenuMissed) and e.reason == "invalid" for e in step.events)
+    return (menu.invalid_sounds if invalid else menu.timeout_sounds) + menu.sounds
+
+
+def _prompt(
+    floor: Floor, call: Call, node: str, attempt: int, sounds: tuple[str, ...], step: m.Step
+) -> m.Step:
+    visit = call.visit + 1
+    playback = playback_id(floor, call.id, visit)
+    step.events.append(m.NodeEntered(call.id, node, visit, attempt, playback))
+    step.effects.append(m.Play(call.channel, playback, sounds, ENTRY_MUSIC))
+    return step

@@ -1,0 +1,213 @@
+"""One input in, events and effects out.
+
+``step`` decides and changes nothing. ``advance`` is what the engine (and a replay) runs: step,
+evolve, and then match until nothing more can be offered. An exception in ``step`` leaves the
+floor as it was, so that the engine can set the one call apart.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ari_app.core import codes, ivr, offers, routing
+from ari_app.core import messages as m
+from ari_app.core.call import Call
+from ari_app.core.definition import seconds_ns
+from ari_app.core.floor import Floor
+
+
+def advance(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
+    """Decide on ``item`` at ``now_ns``, apply it, and make every offer that is possible now."""
+    total = step(floor, item, now_ns)
+    for event in total.events:
+        floor.evolve(now_ns, event)
+    while (found := routing.match(floor, now_ns)) is not None:
+        for event in found.events:
+            floor.evolve(now_ns, event)
+        total.events.extend(found.events)
+        total.effects.extend(found.effects)
+    if floor.state.matching:
+        floor.touched.clear()
+    return total
+
+
+def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
+    """The decision on one input. Pure: the same floor, input and instant give the same answer."""
+    match item:
+        case m.EngineStarted() | m.DefinitionGiven() | m.Recovered():
+            return _engine(floor, item)
+        case m.CallArrived():
+            return _arrived(floor, item, now_ns)
+        case m.CodeDialled():
+            return codes.dialled(floor, item, now_ns)
+        case m.LegRinging():
+            return offers.ringing(floor, item.channel)
+        case m.LegAnswered():
+            return offers.answered(floor, item.channel, now_ns)
+        case m.HungUp():
+            return _hung_up(floor, item.channel, now_ns)
+        case m.ChannelLeft():
+            return _left(floor, item.channel, now_ns)
+        case m.ChannelGone():
+            return _gone(floor, item, now_ns)
+        case m.DigitPressed():
+            call = floor.call_of(item.channel)
+            if call is None or call.state != "ivr":
+                return m.Step([], [])
+            return ivr.digit(floor, call, item.digit, now_ns)
+        case m.PromptEnded():
+            return _prompt_ended(floor, item, now_ns)
+        case m.PinChecked():
+            return codes.pin_checked(floor, item, now_ns)
+        case m.DeadlinePassed():
+            return _deadline(floor, item, now_ns)
+        case m.AgentAsked():
+            agent = floor.state.agents.get(item.agent)
+            return m.Step(codes.act(agent, item.action, item.reason, item.by) if agent else [], [])
+        case m.OriginateDone():
+            return offers.originate_done(floor, item, now_ns)
+        case m.BridgeDone():
+            return offers.bridge_done(floor, item, now_ns)
+        case m.RecordingBegun():
+            return offers.recording_begun(floor, item)
+        case m.RecordingAssembled():
+            return offers.recording_assembled(floor, item)
+        case m.StepFailed():
+            return _quarantine(floor, item, now_ns)
+        case _:
+            assert_never(item)
+
+
+def _engine(floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.Recovered) -> m.Step:
+    match item:
+        case m.EngineStarted():
+            began = m.EpochBegan(item.epoch, item.node, item.boot_id, item.offset_ns, item.version)
+            return m.Step([began], [])
+        case m.DefinitionGiven():
+            if item.digest == floor.state.digest:
+                return m.Step([], [])
+            return m.Step([m.DefinitionLoaded(item.definition, item.digest)], [])
+        case m.Recovered():
+            return m.Step([m.MatchingBegan(item.channels, item.calls)], [])
+
+
+def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
+    if item.channel in floor.by_channel or item.channel in floor.state.closing:
+        return m.Step([], [])
+    key = f"{floor.state.epoch}-{floor.state.opened + 1}"
+    flow = floor.definition.numbers.get(item.number, "")
+    renew_at_ns = offers.absolute_ns(floor, now_ns)
+    opened = m.CallOpened(key, item.channel, item.number, flow, renew_at_ns, item.adopted)
+    # A call that is not on the floor yet, for the flow's first node to speak about.
+    call = Call(key, item.channel, item.number, flow, now_ns, 0, renew_at_ns)
+    if not flow:
+        entered = ivr.reject(floor, call)
+    else:
+        entered = ivr.enter(floor, call, floor.definition.flows[flow].start, now_ns)
+    return m.Step([opened, *entered.events], entered.effects)
+
+
+def _hung_up(floor: Floor, channel: str, now_ns: int) -> m.Step:
+    call = floor.call_of(channel)
+    if call is not None:
+        return offers.caller_gone(floor, call, now_ns)
+    agent = floor.agent_of(channel)
+    if agent is not None:
+        return offers.leg_hung_up(floor, agent, now_ns)
+    return m.Step([], [])
+
+
+def _left(floor: Floor, channel: str, now_ns: int) -> m.Step:
+    """StasisEnd. Without a hang-up before it, the dialplan took the caller (absolute time-out)."""
+    call = floor.call_of(channel)
+    if call is not None:
+        step = offers.caller_gone(floor, call, now_ns, outcome="fallback")
+        step.events.append(m.CallerReleased(call.id, channel))
+        return step
+    if channel in floor.state.closing or channel in floor.state.sessions:
+        return _gone(floor, m.ChannelGone(channel), now_ns)
+    return _hung_up(floor, channel, now_ns)
+
+
+def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
+    channel = item.channel
+    step = m.Step([], [])
+    call = floor.call_of(channel)
+    agent = floor.agent_of(channel)
+    if call is not None:
+        step = offers.caller_gone(floor, call, now_ns, cause=max(item.cause, 0))
+        step.events.append(m.CallerReleased(call.id, channel))
+    elif channel in floor.state.closing:
+        step.events.append(m.CallerReleased(floor.state.closing[channel], channel))
+    elif agent is not None:
+        step = offers.leg_gone(floor, agent, item.cause, now_ns)
+    elif channel in floor.state.sessions:
+        step.events.append(m.SessionClosed(channel, "hung up"))
+    step.effects.extend(_assemblies(floor, channel))
+    return step
+
+
+def _assemblies(floor: Floor, gone: str) -> list[m.AnyEffect]:
+    """The ended recordings that only ``gone`` still wrote to: both channels have let go of their files."""
+    return [
+        offers.assemble(recording)
+        for recording in floor.state.recordings.values()
+        if recording.ended
+        and any(track.channel == gone for track in recording.tracks)
+        and not any(
+            track.channel != gone and (track.channel in floor.state.closing or track.channel in floor.by_leg)
+            for track in recording.tracks
+        )
+    ]
+
+
+def _prompt_ended(floor: Floor, item: m.PromptEnded, now_ns: int) -> m.Step:
+    owner = item.playback.rsplit(".play.", 1)[0]
+    call = floor.state.calls.get(owner)
+    if call is not None:
+        if call.playback != item.playback or call.state != "ivr":
+            return m.Step([], [])
+        return ivr.prompt_ended(floor, call, now_ns)
+    session = floor.state.sessions.get(owner)
+    if session is None or session.playback != item.playback:
+        return m.Step([], [])
+    return codes.prompt_ended(session)
+
+
+def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
+    if not floor.is_due(item.kind, item.key, item.due_ns):
+        return m.Step([], [])
+    if item.kind == "session":
+        return codes.overdue(floor, floor.state.sessions[item.key], now_ns)
+    call = floor.state.calls.get(item.key)
+    if call is not None:
+        if item.kind == "renew":
+            renewed = m.TimeoutRenewed(call.id, offers.absolute_ns(floor, now_ns))
+            seconds = floor.definition.centre.absolute_timeout_s
+            return m.Step([renewed], [m.SetAbsolute(call.channel, seconds)])
+        if item.kind == "menu":
+            return ivr.timed_out(floor, call, now_ns)
+        return offers.lapse(floor, call, "no_answer", now_ns, leg_gone=False)
+    agent = floor.state.agents[item.key]
+    if item.kind == "wrap":
+        return offers.wrap_up_over(floor, agent, now_ns)
+    if item.kind == "release":
+        return offers.release_again(agent, now_ns)
+    return m.Step([m.AgentRested(agent.id)], [])
+
+
+def _quarantine(floor: Floor, item: m.StepFailed, now_ns: int) -> m.Step:
+    call = floor.state.calls.get(item.call)
+    channel = call.channel if call else item.channel
+    events: list[m.AnyEvent] = [m.CallQuarantined(item.call, channel, item.failed, item.error)]
+    effects: list[m.AnyEffect] = [m.Alarm(item.call, f"{item.failed} failed: {item.error}")]
+    if call is None:
+        return m.Step(events, effects)
+    leg, agent = (call.offer.leg, call.offer.agent) if call.offer else (call.leg, call.agent)
+    if leg:
+        events.append(m.ReleaseAwaited(agent, leg, now_ns + seconds_ns(offers.RELEASE_AGAIN_S)))
+        effects.append(m.Hangup(leg))
+    if call.bridge:
+        effects.append(m.DropBridge(call.bridge))
+    effects.append(m.ToFallback(channel))
+    return m.Step(events, effects)

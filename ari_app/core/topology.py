@@ -1,0 +1,125 @@
+"""Which channels, bridges and recordings should exist; what to do where Asterisk differs.
+
+After a gap (restart, lost socket) three things follow from one snapshot of Asterisk:
+
+* ``differences``: inputs for what happened unseen; ordinary ``step`` deals with them;
+* ``repair``: effects for what should exist and does not, or does and should not;
+* ``resend``: effects for what a snapshot cannot show (music, time-outs, recordings).
+
+The property that proves recovery: after any step and its effects, ``repair`` is empty.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from ari_app.core import codes, ivr, offers
+from ari_app.core import messages as m
+from ari_app.core.floor import Floor
+
+Role = Literal["caller", "agent", "other"]
+
+LEG_MARK = ".offer."
+BRIDGE_MARK = ".talk."
+
+
+class ChannelSeen(Struct, frozen=True):
+    """A channel as Asterisk shows it. ``number``: one of the definition's, "" if another was dialled."""
+
+    id: str
+    role: Role
+    up: bool
+    in_stasis: bool
+    number: str = ""
+    code: m.Action | None = None
+    agent: str = ""
+    """The agent at whose phone a caller's channel sits, if any."""
+
+
+class Snapshot(Struct, frozen=True):
+    """What Asterisk has: channels, our bridges with their channels, which of our playbacks still run."""
+
+    channels: dict[str, ChannelSeen]
+    bridges: dict[str, frozenset[str]]
+    playbacks: frozenset[str]
+
+
+def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
+    """What must have happened while nobody watched, as inputs. What is gone comes first."""
+    there = snapshot.channels
+    known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.state.sessions]
+    found: list[m.AnyInput] = [m.ChannelGone(c, m.UNSEEN) for c in known if c not in there]
+    for call in floor.state.calls.values():
+        if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
+            found.append(m.PromptEnded(call.playback, ok=True))
+        offer = call.offer
+        leg = there.get(offer.leg) if offer else None
+        if leg is not None and leg.up and leg.in_stasis:
+            found.append(m.LegAnswered(leg.id))
+        elif leg is not None and offer is not None and not offer.dialled:
+            found.append(m.OriginateDone(leg.id, ok=True))
+    for session in floor.state.sessions.values():
+        if session.channel in there and session.playback not in snapshot.playbacks:
+            found.append(m.PromptEnded(session.playback, ok=True))
+    known_now = set(known)
+    for seen in there.values():
+        if seen.id in known_now or not seen.in_stasis:
+            continue
+        if seen.role == "caller" and seen.code is not None:
+            found.append(m.CodeDialled(seen.id, seen.agent, seen.code))
+        elif seen.role == "caller":
+            found.append(m.CallArrived(seen.id, seen.number, adopted=True))
+    return found
+
+
+def answering(floor: Floor, snapshot: Snapshot) -> list[str]:
+    """Legs of live offers that were picked up and are still on their way into Stasis."""
+    legs = [c.offer.leg for c in floor.state.calls.values() if c.offer]
+    return [leg for leg in legs if (s := snapshot.channels.get(leg)) and s.up and not s.in_stasis]
+
+
+def repair(floor: Floor, snapshot: Snapshot) -> list[m.AnyEffect]:
+    """Effects that make Asterisk's visible state agree with the floor. Never hangs up a live caller."""
+    effects: list[m.AnyEffect] = []
+    wanted: dict[str, frozenset[str]] = {}
+    for call in floor.state.calls.values():
+        if call.state == "talking":
+            wanted[call.bridge] = frozenset((call.channel, call.leg))
+    effects.extend(m.DropBridge(b) for b in snapshot.bridges if BRIDGE_MARK in b and b not in wanted)
+    for call in floor.state.calls.values():
+        if call.state == "talking" and snapshot.bridges.get(call.bridge) != wanted[call.bridge]:
+            effects.append(m.StopMusic(call.channel))
+            effects.append(m.Connect(call.id, call.bridge, (call.channel, call.leg)))
+    live_legs = {c.offer.leg for c in floor.state.calls.values() if c.offer}
+    live_legs |= {c.leg for c in floor.state.calls.values() if c.leg}
+    for channel in snapshot.channels.values():
+        stale_leg = (channel.role == "agent" or LEG_MARK in channel.id) and channel.id not in live_legs
+        if stale_leg or (channel.id in floor.state.closing and channel.in_stasis):
+            effects.append(m.Hangup(channel.id))
+    return effects
+
+
+def resend(floor: Floor) -> list[m.AnyEffect]:
+    """What a snapshot does not show and a crash may have swallowed. Doing it twice is harmless."""
+    effects: list[m.AnyEffect] = []
+    seconds = floor.definition.centre.absolute_timeout_s
+    for call in floor.state.calls.values():
+        talking = call.state == "talking"
+        effects.append(m.SetAbsolute(call.channel, 0 if talking else seconds))
+        if talking:
+            effects.append(m.StopMusic(call.channel))
+        elif call.state != "ivr":
+            effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
+        elif not call.playback:
+            effects.append(m.StartMusic(call.channel, ivr.ENTRY_MUSIC))
+    for recording in floor.state.recordings.values():
+        if recording.ended:
+            effects.append(offers.assemble(recording))
+            continue
+        for track in recording.tracks:
+            if not track.confirmed:
+                effects.append(m.Record(recording.call, track.channel, track.file, verify=True))
+    effects.extend(codes.resume_sessions(floor))
+    return effects
