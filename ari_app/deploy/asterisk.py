@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,3 +322,20 @@ def _directories(config_file: Path) -> Mapping[str, str]:
         if name not in found:
             raise DeployError(f"{config_file}: [directories] lacks {name}, so it would use the system's")
     return found
+
+
+def main(folder: str) -> int:
+    """`python -m ari_app.deploy.asterisk FOLDER`: makes sure there is an Asterisk to run, or says why not."""
+    progress = Progress()
+    try:
+        find_asterisk(PrivateApt(Path(folder), progress), progress)
+    except DeployError as failed:
+        sys.stderr.write(f"error: {failed}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

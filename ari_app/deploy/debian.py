@@ -128,10 +128,10 @@ def host_mirror(environment: Mapping[str, str] = os.environ) -> str:
 
 
 class PrivateApt:
-    """apt and dpkg over a folder of ours; several processes may share it, a lock keeps them in turn."""
+    """apt and dpkg over `folder`/debian; several processes may share it, a lock keeps them in turn."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
-        self.folder = folder.absolute()
+        self.folder = folder.absolute() / "debian"
         self._apt = self.folder / "apt"
         self._progress = progress
 
@@ -379,7 +379,7 @@ def _finish_alternatives(root: Path) -> None:
 
 
 def main(names: Sequence[str]) -> int:
-    """`python3 -m ari_app.deploy.debian FOLDER SET...`: obtains sets and prints their roots."""
+    """`python3 -m ari_app.deploy.debian FOLDER SET...`: obtains sets below FOLDER, prints their roots."""
     apt = PrivateApt(Path(names[0]), Progress())
     try:
         for name in names[1:]:

@@ -157,7 +157,7 @@ def test_a_named_asterisk_below_the_safe_version_is_refused_unless_told_otherwis
 
 @pytest.fixture(scope="module")
 def program() -> AsteriskProgram:
-    return find_asterisk(PrivateApt(RUNTIME / "debian", Progress()), Progress())
+    return find_asterisk(PrivateApt(RUNTIME, Progress()), Progress())
 
 
 def bare_configuration(folder: Path, program: AsteriskProgram) -> Path:
@@ -262,7 +262,7 @@ def test_a_set_is_fetched_once_even_by_two_at_a_time(program: AsteriskProgram) -
     if not program.private:
         pytest.skip("Asterisk is installed on this machine: no private copy is fetched")
     found: list[Path] = []
-    apt = PrivateApt(RUNTIME / "debian", quiet())
+    apt = PrivateApt(RUNTIME, quiet())
     threads = [
         threading.Thread(target=lambda: found.append(apt.obtain(debian.ASTERISK).root)) for _ in range(2)
     ]
