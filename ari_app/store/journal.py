@@ -53,19 +53,19 @@ class JournalError(Exception):
     """Base of what can go wrong with the journal; the text names the file."""
 
 
-class JournalConflict(JournalError):  # noqa: N818
+class JournalConflict(JournalError):
     """Another writer appended meanwhile, or the caller's number is wrong. Nothing was written."""
 
 
-class JournalUnavailable(JournalError):  # noqa: N818
+class JournalUnavailable(JournalError):
     """The file cannot be read or written now: disk full, read-only, missing. Nothing was written."""
 
 
-class JournalCorrupt(JournalError):  # noqa: N818
+class JournalCorrupt(JournalError):
     """The file is not a journal of this version, or is damaged; see ``Journal.set_apart``."""
 
 
-class JournalLocked(JournalError):  # noqa: N818
+class JournalLocked(JournalError):
     """Another process holds the lock."""
 
 

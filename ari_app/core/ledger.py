@@ -1,0 +1,639 @@
+"""The ledger: a fold of events into rows that people and reports read.
+
+One row a call, one row a segment (who was in which state, with whom, from when to when), one row
+an agent's interval, one row a decision, one row a recording. ``fold`` is pure and total: it never
+refuses an event, because the books must also show a history that should not have happened (after
+a power cut PostgreSQL can know events that the local journal lost). Rows are complete each time
+they are given, so that writing one twice changes nothing: the last one of a key counts.
+
+An agent's interval follows from events alone:
+
+====================================  =====================================================
+event                                 state
+====================================  =====================================================
+DefinitionLoaded (a new agent)        signed_out
+AgentSignedIn, AgentResumed           ready, unless a call holds the agent
+AgentSignedOut, AgentPaused           signed_out, paused, unless a call holds the agent
+OfferMade                             reserved
+OfferRinging                          ringing
+OfferLapsed                           releasing
+CallConnected                         talking
+CallEnded (the agent's)               releasing
+WrapUpStarted                         wrap_up
+ConnectFailed, WrapUpEnded            releasing
+CallQuarantined (the agent's)         releasing
+AgentFreed                            its ``state``
+====================================  =====================================================
+
+A state that lasts no time gives its row to the next one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ari_app.core.definition import Definition, seconds_ns
+from ari_app.core.messages import (
+    AgentFreed,
+    AgentPaused,
+    AgentRested,
+    AgentResumed,
+    AgentSignedIn,
+    AgentSignedOut,
+    AgentStateName,
+    AgentUnlocked,
+    AnyEvent,
+    CallBridged,
+    CallConnected,
+    CallEnded,
+    CallerReleased,
+    CallOpened,
+    CallQuarantined,
+    CallQueued,
+    ConnectFailed,
+    DefinitionLoaded,
+    EndedBy,
+    EpochBegan,
+    InputAwaited,
+    LapseReason,
+    LegReleased,
+    MatchingBegan,
+    MenuChosen,
+    MenuMissed,
+    NodeEntered,
+    OfferDialled,
+    OfferLapsed,
+    OfferMade,
+    OfferRinging,
+    Outcome,
+    PinAccepted,
+    PinRefused,
+    RecordingFailed,
+    RecordingFinished,
+    RecordingStarted,
+    ReleaseAwaited,
+    SessionClosed,
+    SessionMoved,
+    SessionOpened,
+    TimeoutRenewed,
+    Why,
+    WrapUpEnded,
+    WrapUpStarted,
+)
+
+Party = Literal["caller", "agent"]
+SegmentState = Literal["ivr", "waiting", "reserved", "ringing", "talking", "wrap_up"]
+OfferResult = Literal["offered", "answered", "connect_failed", "superseded"] | LapseReason
+"""``superseded``: a later event took the agent without this offer's end having been heard of."""
+RecordingState = Literal["recording", "finished", "failed"]
+
+HELD_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "wrap_up", "releasing"})
+
+CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking"})
+
+
+class QueueRow(Struct, frozen=True):
+    """A queue and the thresholds its figures are computed with; the newest definition counts."""
+
+    queue: str
+    name: str
+    service_level_ns: int
+    short_abandon_ns: int
+
+
+class AgentRow(Struct, frozen=True):
+    agent: str
+    name: str
+
+
+class CallRow(Struct, frozen=True):
+    """One call. Instants are nanoseconds UTC; None: that never happened (yet)."""
+
+    call: str
+    channel: str
+    number: str
+    flow: str
+    adopted: bool
+    opened_ns: int
+    choice: str = ""
+    queue: str = ""
+    entered_ns: int | None = None
+    waited_ns: int | None = None
+    answered_ns: int | None = None
+    agent: str = ""
+    offers: int = 0
+    misses: int = 0
+    ended_ns: int | None = None
+    outcome: Outcome | None = None
+    ended_by: EndedBy | None = None
+    cause: int = 0
+    talk_ns: int = 0
+    hold_ns: int = 0
+    wrap_up_ns: int = 0
+    quarantined: bool = False
+
+
+class SegmentRow(Struct, frozen=True):
+    """``party`` of ``call`` was in ``state`` with ``peer``. ``seq``: the event that began it."""
+
+    call: str
+    party: Party
+    agent: str
+    seq: int
+    state: SegmentState
+    queue: str
+    peer: str
+    from_ns: int
+    to_ns: int | None = None
+
+
+class AgentIntervalRow(Struct, frozen=True):
+    agent: str
+    seq: int
+    state: AgentStateName
+    reason: str
+    call: str
+    from_ns: int
+    to_ns: int | None = None
+
+
+class DecisionRow(Struct, frozen=True):
+    """Who was offered this call, why, and what came of it."""
+
+    call: str
+    attempt: int
+    agent: str
+    queue: str
+    at_ns: int
+    why: Why
+    result: OfferResult = "offered"
+    result_ns: int | None = None
+
+
+class RecordingRow(Struct, frozen=True):
+    """``caller_track`` and ``agent_track`` are the raw files, ``file`` the finished one."""
+
+    recording: str
+    call: str
+    state: RecordingState
+    started_ns: int | None = None
+    finished_ns: int | None = None
+    caller_track: str = ""
+    agent_track: str = ""
+    file: str = ""
+    duration_ns: int = 0
+    error: str = ""
+
+
+RowChange = QueueRow | AgentRow | CallRow | SegmentRow | AgentIntervalRow | DecisionRow | RecordingRow
+
+
+class OpenCall(Struct):
+    """A call that events may still change."""
+
+    row: CallRow
+    caller: SegmentRow | None = None
+    agents: dict[str, SegmentRow] = {}
+    offer: DecisionRow | None = None
+    """The latest one, pending or not."""
+    holds: list[str] = []
+    """Agents who talked to this caller and are not free again: their wrap-up is still to come."""
+    wrap_up_from_ns: dict[str, int] = {}
+    released: bool = False
+
+
+class OpenAgent(Struct):
+    interval: AgentIntervalRow
+    call: str = ""
+
+
+class LedgerState(Struct):
+    """What the fold must remember. Serialisable; its size follows live calls and agents."""
+
+    calls: dict[str, OpenCall] = {}
+    agents: dict[str, OpenAgent] = {}
+    recordings: dict[str, RecordingRow] = {}
+
+
+def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowChange]:
+    """Apply one event to ``state`` and give the rows it changed, in order.
+
+    ``seq`` numbers the events of one node and never decreases. Exhaustive: the type checker
+    finds an event that this ledger has not considered.
+    """
+    book = _Book(state, seq, at_ns)
+    match event:
+        case DefinitionLoaded():
+            book.define(event.definition)
+        case CallOpened() | MenuChosen() | CallQueued() | CallQuarantined() | CallerReleased():
+            _fold_caller(book, event)
+        case OfferMade() | OfferRinging() | OfferLapsed() | CallConnected() | ConnectFailed():
+            _fold_offer(book, event)
+        case CallEnded():
+            book.end_call(event)
+        case WrapUpStarted():
+            book.begin_wrap_up(event)
+        case WrapUpEnded():
+            book.end_wrap_up(event)
+        case AgentFreed() | AgentSignedIn() | AgentResumed() | AgentSignedOut() | AgentPaused():
+            _fold_agent(book, event)
+        case RecordingStarted() | RecordingFailed() | RecordingFinished():
+            _fold_recording(book, event)
+        case (
+            EpochBegan()
+            | MatchingBegan()
+            | NodeEntered()
+            | InputAwaited()
+            | MenuMissed()
+            | TimeoutRenewed()
+            | OfferDialled()
+            | CallBridged()
+            | LegReleased()
+            | ReleaseAwaited()
+            | AgentRested()
+            | PinRefused()
+            | PinAccepted()
+            | AgentUnlocked()
+            | SessionOpened()
+            | SessionMoved()
+            | SessionClosed()
+        ):
+            pass  # Told in the call's story from the events themselves; no row depends on them.
+        case _:
+            assert_never(event)
+    return book.changes
+
+
+def _fold_caller(
+    book: _Book, event: CallOpened | MenuChosen | CallQueued | CallQuarantined | CallerReleased
+) -> None:
+    if isinstance(event, CallOpened):
+        book.open_call(event)
+        return
+    call = book.state.calls.get(event.call)
+    if call is None:
+        return
+    match event:
+        case MenuChosen():
+            book.change(call, replace(call.row, choice=event.choice))
+        case CallQueued():
+            if call.row.entered_ns is None:
+                row = replace(call.row, queue=event.queue, entered_ns=event.entered_ns)
+                book.change(call, row)
+            book.move_caller(call, "waiting", event.queue, "")
+        case CallQuarantined():
+            book.quarantine(call)
+        case CallerReleased():
+            call.released = True
+            book.forget_if_over(call)
+        case _:
+            assert_never(event)
+
+
+def _fold_offer(
+    book: _Book, event: OfferMade | OfferRinging | OfferLapsed | CallConnected | ConnectFailed
+) -> None:
+    match event:
+        case OfferMade():
+            book.make_offer(event)
+        case OfferRinging():
+            book.ring(event)
+        case OfferLapsed():
+            book.lapse(event)
+        case CallConnected():
+            book.connect(event)
+        case ConnectFailed():
+            book.fail_connect(event)
+        case _:
+            assert_never(event)
+
+
+def _fold_agent(
+    book: _Book, event: AgentFreed | AgentSignedIn | AgentResumed | AgentSignedOut | AgentPaused
+) -> None:
+    match event:
+        case AgentFreed():
+            book.free_agent(event)
+        case AgentSignedIn() | AgentResumed():
+            if not book.is_held(event.agent):
+                book.move_agent(event.agent, "ready", "", "")
+        case AgentSignedOut():
+            if not book.is_held(event.agent):
+                book.move_agent(event.agent, "signed_out", "", "")
+        case AgentPaused():
+            if not book.is_held(event.agent):
+                book.move_agent(event.agent, "paused", event.reason, "")
+        case _:
+            assert_never(event)
+
+
+def _fold_recording(book: _Book, event: RecordingStarted | RecordingFailed | RecordingFinished) -> None:
+    known = book.state.recordings.get(event.recording)
+    row = known or RecordingRow(event.recording, event.call, "recording")
+    match event:
+        case RecordingStarted():
+            started_ns = row.started_ns if row.started_ns is not None else book.at_ns
+            if event.track == "caller":
+                row = replace(row, started_ns=started_ns, caller_track=event.file)
+            else:
+                row = replace(row, started_ns=started_ns, agent_track=event.file)
+        case RecordingFailed():
+            row = replace(row, state="failed", finished_ns=book.at_ns, error=event.error)
+        case RecordingFinished():
+            row = replace(
+                row,
+                state="finished",
+                finished_ns=book.at_ns,
+                file=event.file,
+                duration_ns=event.duration_ns,
+                error="",
+            )
+        case _:
+            assert_never(event)
+    book.changes.append(row)
+    # A failed track may be followed by its twin's file, so it is remembered while the call is.
+    final = isinstance(event, RecordingFailed) and event.final
+    over = final or row.state == "finished" or (row.state == "failed" and event.call not in book.state.calls)
+    if over:
+        book.state.recordings.pop(row.recording, None)
+    else:
+        book.state.recordings[row.recording] = row
+
+
+class _Book:
+    """The state, one event's instant, and the rows that changed at it."""
+
+    def __init__(self, state: LedgerState, seq: int, at_ns: int) -> None:
+        self.state = state
+        self.seq = seq
+        self.at_ns = at_ns
+        self.changes: list[RowChange] = []
+
+    # ------------------------------------------------------------ the definition
+
+    def define(self, definition: Definition) -> None:
+        for key, queue in definition.queues.items():
+            service_level_ns = seconds_ns(queue.service_level_s)
+            short_abandon_ns = seconds_ns(queue.short_abandon_s)
+            self.changes.append(QueueRow(key, queue.name, service_level_ns, short_abandon_ns))
+        for key, agent in definition.agents.items():
+            self.changes.append(AgentRow(key, agent.name))
+            if key not in self.state.agents:
+                self.move_agent(key, "signed_out", "", "")
+        for key, agent_now in list(self.state.agents.items()):
+            # Who is at work stays until they sign out.
+            if key not in definition.agents and agent_now.interval.state == "signed_out":
+                del self.state.agents[key]
+                self.changes.append(replace(agent_now.interval, to_ns=self.at_ns))
+
+    # ------------------------------------------------------------ the call
+
+    def change(self, call: OpenCall, row: CallRow) -> None:
+        call.row = row
+        self.changes.append(row)
+
+    def open_call(self, event: CallOpened) -> None:
+        before = self.state.calls.get(event.call)
+        if before is not None:
+            self.close_segments(before)
+        row = CallRow(event.call, event.channel, event.number, event.flow, event.adopted, self.at_ns)
+        call = self.state.calls[event.call] = OpenCall(row)
+        self.changes.append(row)
+        self.move_caller(call, "ivr", "", "")
+
+    def end_call(self, event: CallEnded) -> None:
+        self.let_agent_leave(event.agent, event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        row = replace(
+            call.row,
+            ended_ns=self.at_ns,
+            outcome=event.outcome,
+            ended_by=event.by,
+            cause=event.cause,
+            talk_ns=event.talk_ns,
+            waited_ns=event.waited_ns if call.row.entered_ns is not None else None,
+        )
+        self.close_call(call, row)
+
+    def quarantine(self, call: OpenCall) -> None:
+        """The other terminal: the call left for the fallback, and nothing more is told of it."""
+        row = replace(call.row, quarantined=True)
+        if row.ended_ns is None:
+            talk_ns = self.at_ns - row.answered_ns if row.answered_ns is not None else 0
+            waited_ns = row.waited_ns
+            if waited_ns is None and row.entered_ns is not None:
+                waited_ns = self.at_ns - row.entered_ns
+            row = replace(
+                row,
+                ended_ns=self.at_ns,
+                outcome="fallback",
+                ended_by="system",
+                talk_ns=talk_ns,
+                waited_ns=waited_ns,
+            )
+        for agent in list(call.agents):
+            self.let_agent_leave(agent, row.call)
+        call.released = True
+        self.close_call(call, row)
+
+    def close_call(self, call: OpenCall, row: CallRow) -> None:
+        self.change(call, row)
+        self.end_offer(call, "caller_gone")
+        self.close_segments(call)
+        self.forget_if_over(call)
+
+    def let_agent_leave(self, agent: str, call: str) -> None:
+        known = self.state.agents.get(agent)
+        if known is not None and known.call == call and known.interval.state in CALL_STATES:
+            self.move_agent(agent, "releasing", "", call)
+
+    def forget_if_over(self, call: OpenCall) -> None:
+        if call.row.ended_ns is None or not call.released or call.holds:
+            return
+        self.state.calls.pop(call.row.call, None)
+        for key, row in list(self.state.recordings.items()):
+            if row.call == call.row.call and row.state == "failed":
+                del self.state.recordings[key]
+
+    # ------------------------------------------------------------ segments
+
+    def move_caller(self, call: OpenCall, state: SegmentState, queue: str, peer: str) -> None:
+        now = call.caller
+        if now is not None and (now.state, now.queue, now.peer) == (state, queue, peer):
+            return
+        seq = self.seq
+        if now is not None and now.from_ns == self.at_ns:
+            seq = now.seq  # It lasted no time: the new state takes its row.
+        elif now is not None:
+            self.changes.append(replace(now, to_ns=self.at_ns))
+        call.caller = SegmentRow(call.row.call, "caller", "", seq, state, queue, peer, self.at_ns)
+        self.changes.append(call.caller)
+
+    def move_leg(self, call: OpenCall, agent: str, state: SegmentState, queue: str) -> None:
+        now = call.agents.get(agent)
+        if now is not None and now.state == state:
+            return
+        seq = self.seq
+        if now is not None and now.from_ns == self.at_ns:
+            seq = now.seq
+        elif now is not None:
+            self.changes.append(replace(now, to_ns=self.at_ns))
+        row = SegmentRow(call.row.call, "agent", agent, seq, state, queue, "caller", self.at_ns)
+        call.agents[agent] = row
+        self.changes.append(row)
+
+    def close_leg(self, call: OpenCall, agent: str) -> None:
+        now = call.agents.pop(agent, None)
+        if now is not None:
+            self.changes.append(replace(now, to_ns=self.at_ns))
+
+    def close_segments(self, call: OpenCall) -> None:
+        if call.caller is not None:
+            self.changes.append(replace(call.caller, to_ns=self.at_ns))
+            call.caller = None
+        for agent in [name for name, row in call.agents.items() if row.state != "wrap_up"]:
+            self.close_leg(call, agent)
+
+    # ------------------------------------------------------------ offers
+
+    def make_offer(self, event: OfferMade) -> None:
+        self.take_from_others(event.agent, event.call)
+        self.move_agent(event.agent, "reserved", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        self.end_offer(call, "superseded")
+        call.offer = DecisionRow(event.call, event.attempt, event.agent, event.queue, self.at_ns, event.why)
+        self.changes.append(call.offer)
+        self.change(call, replace(call.row, offers=call.row.offers + 1))
+        self.move_leg(call, event.agent, "reserved", event.queue)
+
+    def take_from_others(self, agent: str, call_id: str) -> None:
+        """Close what an agent still has with other calls: an agent is with one call at a time."""
+        known = self.state.agents.get(agent)
+        if known is None or known.call in ("", call_id):
+            return
+        call = self.state.calls.get(known.call)
+        if call is not None:
+            if call.offer is not None and call.offer.agent == agent:
+                self.end_offer(call, "superseded")
+            self.close_leg(call, agent)
+            self.let_go(call, agent)
+
+    def end_offer(self, call: OpenCall, result: OfferResult) -> None:
+        offer = call.offer
+        if offer is None or offer.result != "offered":
+            return
+        call.offer = replace(offer, result=result, result_ns=self.at_ns)
+        self.changes.append(call.offer)
+        if result != "answered":
+            self.close_leg(call, offer.agent)
+
+    def ring(self, event: OfferRinging) -> None:
+        self.move_agent(event.agent, "ringing", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is not None:
+            self.move_leg(call, event.agent, "ringing", call.row.queue)
+            self.move_caller(call, "ringing", call.row.queue, event.agent)
+
+    def lapse(self, event: OfferLapsed) -> None:
+        self.move_agent(event.agent, "releasing", event.reason, event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        self.end_offer(call, event.reason)
+        self.close_leg(call, event.agent)
+        if event.miss:
+            self.change(call, replace(call.row, misses=call.row.misses + 1))
+        if call.caller is not None:
+            self.move_caller(call, "waiting", event.queue, "")
+
+    def connect(self, event: CallConnected) -> None:
+        self.move_agent(event.agent, "talking", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        self.end_offer(call, "answered")
+        row = replace(
+            call.row, answered_ns=self.at_ns, agent=event.agent, queue=event.queue, waited_ns=event.waited_ns
+        )
+        self.change(call, row)
+        if event.agent not in call.holds:
+            call.holds.append(event.agent)
+        self.move_leg(call, event.agent, "talking", event.queue)
+        self.move_caller(call, "talking", event.queue, event.agent)
+
+    def fail_connect(self, event: ConnectFailed) -> None:
+        self.move_agent(event.agent, "releasing", "connect_failed", event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        if call.offer is not None and call.offer.attempt == event.attempt:
+            call.offer = replace(call.offer, result="connect_failed", result_ns=self.at_ns)
+            self.changes.append(call.offer)
+        self.change(call, replace(call.row, answered_ns=None, agent="", waited_ns=None))
+        self.close_leg(call, event.agent)
+        self.move_caller(call, "waiting", event.queue, "")
+
+    # ------------------------------------------------------------ agents
+
+    def is_held(self, agent: str) -> bool:
+        known = self.state.agents.get(agent)
+        return known is not None and known.interval.state in HELD_STATES
+
+    def move_agent(self, agent: str, state: AgentStateName, reason: str, call: str) -> None:
+        known = self.state.agents.get(agent)
+        seq = self.seq
+        if known is not None:
+            now = known.interval
+            if (now.state, now.reason, now.call) == (state, reason, call):
+                return
+            if now.from_ns == self.at_ns:
+                seq = now.seq
+            else:
+                self.changes.append(replace(now, to_ns=self.at_ns))
+        interval = AgentIntervalRow(agent, seq, state, reason, call, self.at_ns)
+        self.changes.append(interval)
+        if known is None:
+            self.state.agents[agent] = OpenAgent(interval, call)
+        else:
+            known.interval = interval
+            known.call = call
+
+    def begin_wrap_up(self, event: WrapUpStarted) -> None:
+        self.move_agent(event.agent, "wrap_up", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is not None:
+            self.move_leg(call, event.agent, "wrap_up", call.row.queue)
+            call.wrap_up_from_ns[event.agent] = self.at_ns
+
+    def end_wrap_up(self, event: WrapUpEnded) -> None:
+        self.move_agent(event.agent, "releasing", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is not None:
+            self.charge_wrap_up(call, event.agent)
+
+    def charge_wrap_up(self, call: OpenCall, agent: str) -> None:
+        from_ns = call.wrap_up_from_ns.pop(agent, None)
+        if from_ns is not None:
+            self.change(call, replace(call.row, wrap_up_ns=call.row.wrap_up_ns + self.at_ns - from_ns))
+            self.close_leg(call, agent)
+
+    def free_agent(self, event: AgentFreed) -> None:
+        known = self.state.agents.get(event.agent)
+        call = self.state.calls.get(known.call) if known is not None else None
+        self.move_agent(event.agent, event.state, event.reason, "")
+        if call is not None:
+            self.let_go(call, event.agent)
+
+    def let_go(self, call: OpenCall, agent: str) -> None:
+        self.charge_wrap_up(call, agent)
+        self.close_leg(call, agent)
+        if agent in call.holds:
+            call.holds.remove(agent)
+        self.forget_if_over(call)
