@@ -1,0 +1,474 @@
+"""Renders the Asterisk configuration: the templates of ``asterisk_conf``, filled in from a definition.
+
+A template holds ``@{name}`` where something is filled in. A name that is unknown, or a value that no
+template asks for, is an error; so is a value that could end a line, start a comment or open a section.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ari_app.config import Loaded, load
+from ari_app.secrets_file import Secrets
+from ari_app.site import Phone, Trunk
+
+# A socket's path has 108 bytes with its final zero (unix(7)); Asterisk cuts a longer one off silently.
+LONGEST_SOCKET_PATH = 107
+PRIVATE_FILES = ("ari.conf", "manager.conf", "pjsip.conf", "voicemail.conf")
+FALLBACK_ROOT_DATA = Path("/usr/share/asterisk")
+
+
+class RenderError(Exception):
+    """The configuration can't be rendered; the text says what is in the way and what to do."""
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """Where Asterisk's files go and which ports it takes. ``None``: as the definition or system has it.
+
+    ``root``: a private copy of Asterisk (its ``usr`` is below), or ``None`` for the installed one.
+    """
+
+    secrets_path: Path
+    recordings_dir: Path
+    root: Path | None = None
+    bind: str | None = None
+    sip_port: int | None = None
+    http_port: int = 8088
+    ami_port: int = 5038
+    rtp_start: int = 10_000
+    rtp_end: int = 10_999
+    sounds_dir: Path | None = None
+    moh_dir: Path | None = None
+    qualify_s: int = 30
+    """How often registered phones are asked whether they are there (OPTIONS); 0: never."""
+    templates: Path | None = None
+
+
+@dataclass(frozen=True)
+class PhoneLogin:
+    """What to type into a phone to register it."""
+
+    name: str
+    role: str
+    secret: str = field(repr=False)
+    agent: str = ""
+    pin: str = field(default="", repr=False)
+    """The generated PIN of the phone's agent; "" if the definition holds a hashed one."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The result. ``changed``: the files whose content is new; none, and Asterisk needs no reload."""
+
+    etc: Path
+    conf: Path
+    run_dir: Path
+    log_dir: Path
+    recordings_dir: Path
+    sip_port: int
+    http_port: int
+    ami_port: int
+    ari_password: str = field(repr=False)
+    ami_password: str = field(repr=False)
+    phones: tuple[PhoneLogin, ...]
+    changed: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+class Block(str):
+    """Text that was rendered already: whole lines of configuration, taken as they are."""
+
+    __slots__ = ()
+
+
+class ConfTemplate(string.Template):
+    """``@{name}`` and nothing else: Asterisk's own ``${...}``, ``$[...]`` and ``@`` stay as they are."""
+
+    pattern = r"""
+        @(?:
+          (?P<escaped>(?!)) |
+          (?P<named>(?!)) |
+          \{(?P<braced>[a-z][a-z0-9_]*)\} |
+          (?P<invalid>(?!))
+        )
+    """  # type: ignore[assignment]
+
+
+def render_folder(definition_dir: Path, out: Path, options: RenderOptions) -> Rendered:
+    """Loads the definition, makes or reads the secrets, and renders. Raises what these three raise."""
+    loaded = load(definition_dir)
+    agents = tuple(loaded.definition.agents)
+    secrets = Secrets.load_or_create(options.secrets_path, loaded.site, agents)
+    return render(loaded, secrets, out, options)
+
+
+def render(loaded: Loaded, secrets: Secrets, out: Path, options: RenderOptions) -> Rendered:
+    """Writes ``out/etc`` (and the folders Asterisk wants below ``out``); only files that differ are written.
+
+    Raises ``RenderError``, or ``OSError`` if ``out`` can't be written.
+    """
+    return _Renderer(loaded, secrets, out.absolute(), options).run()
+
+
+def fill(text: str, values: Mapping[str, object], where: str) -> str:
+    """``text`` with each ``@{name}`` replaced; every name must have a value, every value a place."""
+    template = ConfTemplate(text)
+    names = set(template.get_identifiers())
+    if names != set(values):
+        missing, unused = sorted(names - set(values)), sorted(set(values) - names)
+        raise RenderError(
+            f"{where}: no value for {missing}, no place for {unused}: the template was changed?"
+        )
+    return template.substitute({name: checked(value, f"{where}: {name}") for name, value in values.items()})
+
+
+def checked(value: object, where: str) -> str:
+    """``value`` as text, refused if Asterisk would read it as more than one value."""
+    text = str(value)
+    if isinstance(value, Block):
+        return text
+    # ; begins a comment, [ a section; ${ and $[ are evaluated in a dialplan; , separates arguments there.
+    if re.search(r"[\x00-\x1f\x7f;\[\]{}$\"\\<>]", text) or text != text.strip():
+        raise RenderError(f"{where}: this value can't stand in Asterisk's configuration: {text!r}")
+    return text
+
+
+def templates_dir() -> Path:
+    """``asterisk_conf`` of the source tree, else of the installed package's data files."""
+    for folder in (
+        Path(__file__).parents[2] / "asterisk_conf",
+        Path(sysconfig.get_path("data")) / "share/cordboard/asterisk_conf",
+    ):
+        if (folder / "extensions.conf").is_file():
+            return folder
+    raise RenderError("the templates (asterisk_conf) were not installed: install cordboard again")
+
+
+class _Renderer:
+    def __init__(self, loaded: Loaded, secrets: Secrets, out: Path, options: RenderOptions) -> None:
+        self._definition, self._site = loaded.definition, loaded.site
+        self._folder = loaded.folder
+        self._secrets = secrets
+        self._out = out
+        self._etc = out / "etc"
+        self._options = options
+        self._templates = options.templates or templates_dir()
+        self._bind = options.bind or self._site.sip.bind
+        self._sip_port = options.sip_port or self._site.sip.port
+        self._source = (options.root or Path("/")) / "usr/share/asterisk"
+        self._warnings: list[str] = []
+
+    def run(self) -> Rendered:
+        self._check_socket()
+        sounds = self._options.sounds_dir or self._source / "sounds"
+        self._folders(sounds)
+        changed = [path for name, text in self._files().items() for path in self._write(name, text)]
+        self._check_sounds()
+        return Rendered(
+            etc=self._etc,
+            conf=self._etc / "asterisk.conf",
+            run_dir=self._out / "run",
+            log_dir=self._out / "log",
+            recordings_dir=self._options.recordings_dir.absolute(),
+            sip_port=self._sip_port,
+            http_port=self._options.http_port,
+            ami_port=self._options.ami_port,
+            ari_password=self._secrets.ari_password,
+            ami_password=self._secrets.ami_password,
+            phones=phone_logins(self._site.phones, self._definition.agents, self._secrets),
+            changed=tuple(changed),
+            warnings=tuple(self._warnings),
+        )
+
+    # ------------------------------------------------------------ folders
+
+    def _check_socket(self) -> None:
+        socket = self._out / "run/asterisk.ctl"
+        excess = len(os.fsencode(socket)) - LONGEST_SOCKET_PATH
+        if excess > 0:
+            raise RenderError(
+                f"{socket}: {excess} bytes too long for a control socket: choose a shorter folder"
+            )
+
+    def _folders(self, sounds: Path) -> None:
+        for name in ("etc", "run", "log", "spool", "db", "data/sounds", "data/agi-bin"):
+            (self._out / name).mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._options.recordings_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._source.is_dir():
+            raise RenderError(f"{self._source}: not there; is Asterisk installed, or the private copy whole?")
+        for entry in self._source.iterdir():
+            if entry.name not in ("sounds", "agi-bin"):
+                _link(self._out / "data" / entry.name, entry)
+        for voice in sorted(sounds.iterdir()) if sounds.is_dir() else []:
+            if voice.is_dir():
+                _link(self._out / "data/sounds" / voice.name, voice)
+        if not (self._out / "data/sounds/en").exists():
+            # Debian's packages name the voice (en_US_f_Allison) and leave "en" to a maintainer script.
+            voices = sorted(sounds.glob("en_*")) or [sounds]
+            _link(self._out / "data/sounds/en", voices[0])
+
+    def _check_sounds(self) -> None:
+        wanted = set(self._site.fallback.sounds)
+        for flow in self._definition.flows.values():
+            for node in flow.nodes.values():
+                wanted.update(node.sounds)
+                wanted.update(getattr(node, "invalid_sounds", ()), getattr(node, "timeout_sounds", ()))
+        for sound in sorted(wanted):
+            folders = (self._out / "data/sounds/en", self._out / "data/sounds")
+            if not any(next(folder.glob(f"{sound}.*"), None) for folder in folders):
+                self._warnings.append(
+                    f"there is no sound {sound!r} below {folders[0]}: callers will hear nothing"
+                )
+
+    def _write(self, name: str, text: str) -> Iterable[Path]:
+        path = self._etc / name
+        mode = 0o600 if name in PRIVATE_FILES else 0o640
+        try:
+            if path.read_text() == text and path.stat().st_mode & 0o777 == mode:
+                return
+        except FileNotFoundError:
+            pass  # the first time
+        coming = path.with_name(f".{name}.new")
+        coming.unlink(missing_ok=True)
+        with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(text)
+        coming.chmod(mode)
+        coming.rename(path)
+        yield path
+
+    # ------------------------------------------------------------ files
+
+    def _files(self) -> dict[str, str]:
+        values: dict[str, dict[str, object]] = {
+            "asterisk.conf": self._asterisk(),
+            "modules.conf": {"optional_modules": self._modules()},
+            "http.conf": {"http_port": self._options.http_port},
+            "ari.conf": {"ari_password": self._secrets.ari_password},
+            "manager.conf": {
+                "ami_port": self._options.ami_port,
+                "ami_password": self._secrets.ami_password,
+            },
+            "rtp.conf": {"rtp_start": self._options.rtp_start, "rtp_end": self._options.rtp_end},
+            "musiconhold.conf": {"moh_dir": self._options.moh_dir or self._source / "moh"},
+            "pjsip.conf": self._pjsip(),
+            "extensions.conf": self._extensions(),
+        }
+        if self._site.fallback.kind == "voicemail":
+            # No one dials into the mailbox; the password only has to be one that nobody knows.
+            values["voicemail.conf"] = {"mailbox_password": self._secrets.ami_password}
+        for name in ("logger.conf", "indications.conf", "cdr.conf", "cel.conf", "features.conf"):
+            values[name] = {}
+        return {
+            name: fill((self._templates / name).read_text(), given, name) for name, given in values.items()
+        }
+
+    def _part(self, part: str, /, **values: object) -> Block:
+        return Block(fill((self._templates / "parts" / part).read_text(), values, f"parts/{part}"))
+
+    def _asterisk(self) -> dict[str, object]:
+        root = self._options.root or Path("/")
+        modules = next((path for path in sorted((root / "usr/lib").glob("*/asterisk/modules"))), None)
+        modules = modules or next((p for p in (root / "usr/lib64/asterisk/modules",) if p.is_dir()), None)
+        if modules is None:
+            modules = root / "usr/lib/asterisk/modules"
+            if not modules.is_dir():
+                raise RenderError(f"{root}: no Asterisk modules below usr/lib; is Asterisk installed there?")
+        return {
+            "etc_dir": self._etc,
+            "modules_dir": modules,
+            "data_dir": self._out / "data",
+            "db_dir": self._out / "db",
+            "spool_dir": self._out / "spool",
+            "run_dir": self._out / "run",
+            "log_dir": self._out / "log",
+            "sbin_dir": root / "usr/sbin",
+        }
+
+    def _modules(self) -> Block:
+        used = {codec for phone in self._site.phones.values() for codec in phone.codecs}
+        used |= {codec for trunk in self._site.trunks.values() for codec in trunk.codecs}
+        reasons: list[tuple[str, tuple[str, ...]]] = []
+        if "g722" in used:
+            reasons.append(("wide-band phones", ("codec_g722",)))
+        if "opus" in used:
+            reasons.append(("Opus phones", ("codec_opus_open_source", "res_format_attr_opus")))
+        if any(trunk.register for trunk in self._site.trunks.values()):
+            reasons.append(("trunks that Cordboard registers with", ("res_pjsip_outbound_registration",)))
+        if self._site.fallback.kind == "dial":
+            reasons.append(("the fallback dials", ("app_dial",)))
+        if self._site.fallback.kind == "voicemail":
+            reasons.append(("the fallback takes messages", ("app_voicemail",)))
+        lines = [f"; {why}\n" + "".join(f"load = {name}.so\n" for name in names) for why, names in reasons]
+        return Block("".join(lines))
+
+    # ------------------------------------------------------------ pjsip.conf
+
+    def _pjsip(self) -> dict[str, object]:
+        protocols = ["udp", "tcp"] if self._needs_tcp() else ["udp"]
+        address = "" if self._bind in ("0.0.0.0", "::") else self._part("media-address.conf", bind=self._bind)  # noqa: S104
+        return {
+            "transports": Block("".join(self._transport(protocol) for protocol in protocols)),
+            "media_address": Block(address),
+            "qualify_s": self._options.qualify_s,
+            "phones": Block("".join(self._phone(name, phone) for name, phone in self._site.phones.items())),
+            "trunks": Block("".join(self._trunk(name, trunk) for name, trunk in self._site.trunks.items())),
+        }
+
+    def _needs_tcp(self) -> bool:
+        return self._site.sip.tcp or any(trunk.transport == "tcp" for trunk in self._site.trunks.values())
+
+    def _transport(self, protocol: str) -> Block:
+        sip = self._site.sip
+        nat: Block = Block("")
+        if sip.external_address:
+            nets = "".join(f"local_net = {checked(net, 'local_nets')}\n" for net in sip.local_nets)
+            nat = self._part("nat.conf", external_address=sip.external_address, local_nets=Block(nets))
+        bind = Block(f"[{checked(self._bind, 'bind')}]") if ":" in self._bind else self._bind
+        return self._part("transport.conf", protocol=protocol, bind=bind, port=self._sip_port, nat=nat)
+
+    def _phone(self, name: str, phone: Phone) -> Block:
+        caller_id = ""
+        if phone.caller_id:
+            shown = checked(phone.caller_id, f"phones.{name}.caller_id")
+            caller_id = f'callerid = "{shown}" <{checked(name, "phone")}>\n'
+        return self._part(
+            "phone.conf",
+            name=name,
+            role=phone.role,
+            codecs=",".join(phone.codecs),
+            caller_id=Block(caller_id),
+            secret=self._secrets.phones[name],
+        )
+
+    def _trunk(self, name: str, trunk: Trunk) -> Block:
+        # Without addresses of their own, calls come from where ours go to.
+        match = "".join(
+            f"match = {checked(net, f'trunks.{name}.match')}\n" for net in trunk.match or (trunk.server,)
+        )
+        outbound = ""
+        if trunk.username:
+            user = checked(trunk.username, f"trunks.{name}.username")
+            outbound = f"outbound_auth = {name}\nfrom_user = {user.partition('@')[0]}\n"
+        text = self._part(
+            "trunk.conf",
+            name=name,
+            transport=trunk.transport,
+            server=trunk.server,
+            port=trunk.port,
+            codecs=",".join(trunk.codecs),
+            outbound=Block(outbound),
+            match=Block(match),
+            qualify_s=self._options.qualify_s,
+        )
+        if trunk.username:
+            secret = self._trunk_secret(name, trunk)
+            text = Block(
+                text + self._part("trunk-auth.conf", name=name, username=trunk.username, secret=secret)
+            )
+        if trunk.register:
+            number = trunk.numbers[0] if trunk.numbers else trunk.username.partition("@")[0]
+            text = Block(
+                text
+                + self._part(
+                    "trunk-registration.conf",
+                    name=name,
+                    transport=trunk.transport,
+                    server=trunk.server,
+                    port=trunk.port,
+                    username=trunk.username.partition("@")[0],
+                    contact_user=number,
+                )
+            )
+        return text
+
+    def _trunk_secret(self, name: str, trunk: Trunk) -> str:
+        if trunk.secret_env:
+            secret = os.environ.get(trunk.secret_env, "")
+            if not secret:
+                raise RenderError(
+                    f"trunks.{name}: set the environment variable {trunk.secret_env} to its password"
+                )
+        else:
+            path = self._folder / trunk.secret_file
+            try:
+                if path.stat().st_mode & 0o077:
+                    raise RenderError(f"{path}: others on this machine can read it; run: chmod 600 {path}")
+                secret = path.read_text().strip()
+            except OSError as error:
+                raise RenderError(f"{path}: can't be read: {error.strerror}") from error
+        if not secret or re.search(r"[\x00-\x1f\x7f;\[\]{}$\"\\<>]", secret):
+            # Never the secret itself in a message.
+            raise RenderError(f'trunks.{name}: its password is empty or holds one of ; [ ] {{ }} $ " \\ < >')
+        return secret
+
+    # ------------------------------------------------------------ extensions.conf
+
+    def _extensions(self) -> dict[str, object]:
+        fallback = self._site.fallback
+        codes = self._definition.codes
+        return {
+            "absolute_timeout_s": self._definition.centre.absolute_timeout_s,
+            "fallback_after_s": fallback.after_s,
+            "numbers": self._numbers(self._definition.numbers),
+            "codes": Block(
+                "".join(
+                    self._part("code.conf", code=code)
+                    for code in (codes.sign_in, codes.sign_out, codes.pause, codes.resume)
+                )
+            ),
+            "trunk_contexts": Block(
+                "".join(
+                    self._part("trunk-context.conf", name=name, numbers=self._numbers(trunk.numbers))
+                    for name, trunk in self._site.trunks.items()
+                )
+            ),
+            "fallback": self._fallback(),
+            # Playback joins sounds by &.
+            "fallback_sounds": "&".join(fallback.sounds),
+        }
+
+    def _numbers(self, numbers: Iterable[str]) -> Block:
+        return Block("".join(self._part("number.conf", number=number) for number in numbers))
+
+    def _fallback(self) -> Block:
+        fallback = self._site.fallback
+        if fallback.kind == "dial":
+            number, at, trunk = fallback.target.partition("@")
+            device = f"PJSIP/{number}@{trunk}" if at else f"PJSIP/{number}"
+            return self._part("fallback-dial.conf", device=device, ring_s=fallback.ring_s)
+        if fallback.kind == "voicemail":
+            return self._part("fallback-voicemail.conf", sounds="&".join(("vm-nobodyavail", "vm-leavemsg")))
+        return Block("")
+
+
+def phone_logins(
+    phones: Mapping[str, Phone], agents: Mapping[str, object], secrets: Secrets
+) -> tuple[PhoneLogin, ...]:
+    """What ``cordboard phones`` shows: each rendered phone, its password, its agent and a generated PIN."""
+    holders = {getattr(agent, "endpoint", ""): name for name, agent in agents.items()}
+    return tuple(
+        PhoneLogin(
+            name=name,
+            role=phone.role,
+            secret=secrets.phones[name],
+            agent=holders.get(name, ""),
+            pin=secrets.pins.get(holders.get(name, ""), ""),
+        )
+        for name, phone in phones.items()
+    )
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(target)
