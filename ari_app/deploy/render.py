@@ -21,7 +21,22 @@ from ari_app.site import Phone, Trunk
 # A socket's path has 108 bytes with its final zero (unix(7)); Asterisk cuts a longer one off silently.
 LONGEST_SOCKET_PATH = 107
 PRIVATE_FILES = ("ari.conf", "manager.conf", "pjsip.conf", "voicemail.conf")
-FALLBACK_ROOT_DATA = Path("/usr/share/asterisk")
+PLAIN_FILES = tuple(
+    f"{name}.conf"
+    for name in (
+        "acl",
+        "ccss",
+        "cdr",
+        "cel",
+        "features",
+        "indications",
+        "logger",
+        "pjproject",
+        "stasis",
+        "udptl",
+        "websocket_client",
+    )
+)
 
 
 class RenderError(Exception):
@@ -263,7 +278,7 @@ class _Renderer:
         if self._site.fallback.kind == "voicemail":
             # No one dials into the mailbox; the password only has to be one that nobody knows.
             values["voicemail.conf"] = {"mailbox_password": self._secrets.ami_password}
-        for name in ("logger.conf", "indications.conf", "cdr.conf", "cel.conf", "features.conf"):
+        for name in PLAIN_FILES:
             values[name] = {}
         return {
             name: fill((self._templates / name).read_text(), given, name) for name, given in values.items()
