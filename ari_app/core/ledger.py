@@ -61,6 +61,7 @@ from ari_app.core.messages import (
     LapseReason,
     LegReleased,
     MatchingBegan,
+    MatchingHeld,
     MenuChosen,
     MenuMissed,
     NodeEntered,
@@ -245,6 +246,7 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
         case (
             EpochBegan()
             | MatchingBegan()
+            | MatchingHeld()
             | NodeEntered()
             | InputAwaited()
             | MenuMissed()
@@ -559,8 +561,14 @@ class _Book:
         if call is None:
             return
         self.end_offer(call, "answered")
+        entered_ns = call.row.entered_ns
         row = replace(
-            call.row, answered_ns=self.at_ns, agent=event.agent, queue=event.queue, waited_ns=event.waited_ns
+            call.row,
+            answered_ns=self.at_ns,
+            agent=event.agent,
+            queue=event.queue,
+            entered_ns=self.at_ns - event.waited_ns if entered_ns is None else entered_ns,
+            waited_ns=event.waited_ns,
         )
         self.change(call, row)
         if event.agent not in call.holds:
