@@ -192,7 +192,7 @@ class Floor:
         """
         self.state.at_ns = max(self.state.at_ns, at_ns)
         match event:
-            case m.EpochBegan() | m.DefinitionLoaded() | m.MatchingBegan():
+            case m.EpochBegan() | m.DefinitionLoaded() | m.MatchingBegan() | m.MatchingHeld():
                 self._evolve_engine(event)
             case m.CallOpened():
                 self._open(event, at_ns)
@@ -238,7 +238,9 @@ class Floor:
             case _:
                 assert_never(event)
 
-    def _evolve_engine(self, event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan) -> None:
+    def _evolve_engine(
+        self, event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan | m.MatchingHeld
+    ) -> None:
         state = self.state
         match event:
             case m.EpochBegan():
@@ -250,6 +252,8 @@ class Floor:
             case m.MatchingBegan():
                 state.matching = True
                 self.touched.update(self.members)
+            case m.MatchingHeld():
+                state.matching = False
 
     def _membership(self) -> None:
         """Agents and queues after a new definition; who is at work stays until they sign out."""

@@ -216,6 +216,12 @@ class StepFailed(Input, frozen=True):
     error: str
 
 
+class LinkFailed(Input, frozen=True):
+    """Asterisk cannot be commanded at present: no offers until the next ``Recovered``."""
+
+    reason: str
+
+
 class Recovered(Input, frozen=True):
     """The snapshot was compared and stepped: matching may begin."""
 
@@ -243,6 +249,7 @@ AnyInput = (
     | RecordingBegun
     | RecordingAssembled
     | StepFailed
+    | LinkFailed
     | Recovered
 )
 
@@ -269,6 +276,12 @@ class DefinitionLoaded(Event, frozen=True):
 class MatchingBegan(Event, frozen=True):
     channels: int
     calls: int
+
+
+class MatchingHeld(Event, frozen=True):
+    """No offers are made until the next ``MatchingBegan``; calls in progress go on."""
+
+    reason: str
 
 
 class CallOpened(Event, frozen=True):
@@ -561,6 +574,7 @@ AnyEvent = (
     EpochBegan
     | DefinitionLoaded
     | MatchingBegan
+    | MatchingHeld
     | CallOpened
     | NodeEntered
     | InputAwaited

@@ -18,23 +18,28 @@ from ari_app.core.floor import Floor
 
 def advance(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
     """Decide on ``item`` at ``now_ns``, apply it, and make every offer that is possible now."""
-    total = step(floor, item, now_ns)
-    for event in total.events:
+    decided = step(floor, item, now_ns)
+    settle(floor, decided, now_ns)
+    return decided
+
+
+def settle(floor: Floor, decided: m.Step, now_ns: int) -> None:
+    """Apply what ``step`` decided, and add to it every offer that has become possible."""
+    for event in decided.events:
         floor.evolve(now_ns, event)
     while (found := routing.match(floor, now_ns)) is not None:
         for event in found.events:
             floor.evolve(now_ns, event)
-        total.events.extend(found.events)
-        total.effects.extend(found.effects)
+        decided.events.extend(found.events)
+        decided.effects.extend(found.effects)
     if floor.state.matching:
         floor.touched.clear()
-    return total
 
 
 def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
     """The decision on one input. Pure: the same floor, input and instant give the same answer."""
     match item:
-        case m.EngineStarted() | m.DefinitionGiven() | m.Recovered():
+        case m.EngineStarted() | m.DefinitionGiven() | m.LinkFailed() | m.Recovered():
             return _engine(floor, item)
         case m.CallArrived():
             return _arrived(floor, item, now_ns)
@@ -78,7 +83,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             assert_never(item)
 
 
-def _engine(floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.Recovered) -> m.Step:
+def _engine(floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.LinkFailed | m.Recovered) -> m.Step:
     match item:
         case m.EngineStarted():
             began = m.EpochBegan(item.epoch, item.node, item.boot_id, item.offset_ns, item.version)
@@ -87,6 +92,9 @@ def _engine(floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.Recovere
             if item.digest == floor.state.digest:
                 return m.Step([], [])
             return m.Step([m.DefinitionLoaded(item.definition, item.digest)], [])
+        case m.LinkFailed():
+            held = [m.MatchingHeld(item.reason)] if floor.state.matching else []
+            return m.Step([*held], [])
         case m.Recovered():
             return m.Step([m.MatchingBegan(item.channels, item.calls)], [])
 

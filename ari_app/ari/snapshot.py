@@ -1,0 +1,65 @@
+"""What Asterisk has at this instant, in the core's terms (``topology.Snapshot``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from ari_app.ari import models as ari
+from ari_app.ari.client import AriLink
+from ari_app.ari.errors import PlaybackNotFound
+from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, Entries
+from ari_app.core.messages import CodeDialled
+from ari_app.core.topology import LEG_MARK, ChannelSeen, Role, Snapshot
+
+_STASIS = "Stasis"
+_UP = "Up"
+
+
+async def take(
+    link: AriLink,
+    entries: Entries,
+    playbacks: Iterable[str],
+    on_person: Callable[[str, str, str], None],
+) -> Snapshot:
+    """Read channels and bridges, and which of ``playbacks`` (ids the floor expects) still run.
+
+    Playbacks cannot be listed, only asked for one by one. Raises LinkError, StatusError.
+    """
+    wanted = list(playbacks)
+    listing = link.request("GET", "channels"), link.request("GET", "bridges")
+    (channels, bridges), running = await asyncio.gather(
+        asyncio.gather(*listing), asyncio.gather(*(_runs(link, playback) for playback in wanted))
+    )
+    seen = {}
+    for channel in channels.decode(list[ari.Channel]):
+        seen[channel.id] = _seen(channel, entries)
+        if seen[channel.id].role == "caller":
+            on_person(channel.id, channel.caller.number, channel.caller.name)
+    found = {b.id: frozenset(b.channels) for b in bridges.decode(list[ari.Bridge])}
+    alive = frozenset(p for p, runs in zip(wanted, running, strict=True) if runs)
+    return Snapshot(seen, found, alive)
+
+
+async def _runs(link: AriLink, playback: str) -> bool:
+    try:
+        await link.request("GET", f"playbacks/{playback}")
+    except PlaybackNotFound:
+        return False  # it has ended: that is the answer
+    return True
+
+
+def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:
+    context = channel.dialplan.context
+    role: Role = "other"
+    if LEG_MARK in channel.id or context == AGENT_CONTEXT:
+        role = "agent"
+    elif context == ENTRY_CONTEXT:
+        role = "caller"
+    up, in_stasis = channel.state == _UP, channel.dialplan.app_name == _STASIS
+    if role != "caller":
+        return ChannelSeen(channel.id, role, up, in_stasis)
+    arrival = entries.arrival(channel)
+    if isinstance(arrival, CodeDialled):
+        return ChannelSeen(channel.id, role, up, in_stasis, "", arrival.action, arrival.agent)
+    return ChannelSeen(channel.id, role, up, in_stasis, arrival.number)

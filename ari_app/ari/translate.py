@@ -1,0 +1,111 @@
+"""What Asterisk says (events of ARI) as what the core understands (inputs).
+
+Personal data stop here: the caller's number and name go into ``people``, keyed by channel, and
+digits pressed at a PIN prompt go to the collector, never into an input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from ari_app.ari import models as ari
+from ari_app.core import messages as m
+from ari_app.core.definition import Definition
+from ari_app.core.topology import LEG_MARK
+
+ENTRY_CONTEXT = "cordboard-entry"
+AGENT_CONTEXT = "cordboard-agent"
+CALLER_ARGUMENT = "caller"
+AGENT_ARGUMENT = "agent"
+
+ALLOWED_EVENTS = (
+    "StasisStart",
+    "StasisEnd",
+    "ChannelDestroyed",
+    "ChannelHangupRequest",
+    "ChannelStateChange",
+    "ChannelDtmfReceived",
+    "PlaybackFinished",
+)
+"""Each event costs Asterisk and us; these are the ones a decision depends on."""
+
+_PJSIP_NAME = re.compile(r"PJSIP/(?P<endpoint>.+)-[0-9a-f]{8}\Z")
+_RINGING = "Ringing"
+
+
+def endpoint_of(channel_name: str) -> str:
+    """The PJSIP endpoint of a channel: the part of its name that authentication vouches for."""
+    found = _PJSIP_NAME.match(channel_name)
+    return found["endpoint"] if found else ""
+
+
+class Entries:
+    """What a definition says about dialled numbers, feature codes and agents' phones."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.numbers = definition.numbers
+        self.agents = {agent.endpoint: key for key, agent in definition.agents.items()}
+        codes = definition.codes
+        self.codes: Mapping[str, m.Action] = {
+            codes.sign_in: "sign_in",
+            codes.sign_out: "sign_out",
+            codes.pause: "pause",
+            codes.resume: "resume",
+        }
+
+    def arrival(self, channel: ari.Channel, *, adopted: bool = False) -> m.CallArrived | m.CodeDialled:
+        """The input for a channel that came in by the callers' entry."""
+        dialled = channel.dialplan.exten
+        action = self.codes.get(dialled)
+        if action is not None:
+            return m.CodeDialled(channel.id, self.agents.get(endpoint_of(channel.name), ""), action)
+        return m.CallArrived(channel.id, dialled if dialled in self.numbers else "", adopted)
+
+
+class Translator:
+    """Stateless but for the definition. ``on_person`` gets (channel, number, name) of each caller;
+    ``take_digit`` gets (channel, digit) and says whether a PIN collector took it."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        on_person: Callable[[str, str, str], None],
+        take_digit: Callable[[str, str], bool],
+    ) -> None:
+        self.entries = Entries(definition)
+        self.on_person = on_person
+        self._take_digit = take_digit
+
+    def translate(self, event: object) -> m.AnyInput | None:
+        """The input an ARI event amounts to, or None."""
+        match event:
+            case ari.StasisStart():
+                return self._arrived(event)
+            case ari.StasisEnd():
+                return m.ChannelLeft(event.channel.id)
+            case ari.ChannelDestroyed():
+                return m.ChannelGone(event.channel.id, event.cause)
+            case ari.ChannelHangupRequest():
+                return m.HungUp(event.channel.id)
+            case ari.ChannelStateChange():
+                if event.channel.state == _RINGING and LEG_MARK in event.channel.id:
+                    return m.LegRinging(event.channel.id)
+            case ari.ChannelDtmfReceived():
+                if not self._take_digit(event.channel.id, event.digit):
+                    return m.DigitPressed(event.channel.id, event.digit)
+            case ari.PlaybackFinished():
+                return m.PromptEnded(event.playback.id, event.playback.state == "done")
+            case _:
+                pass  # nothing that a decision depends on
+        return None
+
+    def _arrived(self, event: ari.StasisStart) -> m.AnyInput | None:
+        role = event.args[0] if event.args else ""
+        channel = event.channel
+        if role == AGENT_ARGUMENT:
+            return m.LegAnswered(channel.id)
+        if role == CALLER_ARGUMENT:
+            self.on_person(channel.id, channel.caller.number, channel.caller.name)
+            return self.entries.arrival(channel)
+        return None

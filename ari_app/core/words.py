@@ -1,0 +1,339 @@
+"""Every event in plain words, and why an agent got a call.
+
+For the live view and for ``cordboard call ID``. The words hold ids, never people: an event has no
+number or name of a caller. What came from outside (errors, reasons) is made printable here.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ari_app.core import messages as m
+from ari_app.core.text import counted, duration, printable
+
+STATES: dict[str, str] = {
+    "signed_out": "signed out",
+    "ready": "ready",
+    "reserved": "reserved",
+    "ringing": "ringing",
+    "talking": "talking",
+    "wrap_up": "in wrap-up",
+    "paused": "paused",
+    "not_responding": "not responding",
+    "releasing": "hanging up",
+    "resting": "resting",
+    "ivr": "in the menu",
+    "waiting": "waiting",
+    "offered": "being offered",
+    "ended": "ended",
+}
+
+ACTIONS: dict[m.Action, str] = {
+    "sign_in": "sign in",
+    "sign_out": "sign out",
+    "pause": "pause",
+    "resume": "resume",
+    "unlock": "unlock",
+}
+
+LAPSES: dict[m.LapseReason, str] = {
+    "no_answer": "did not answer",
+    "busy": "was busy",
+    "declined": "declined",
+    "unreachable": "has no phone that can be reached",
+    "failed": "could not be rung",
+    "caller_gone": "is let go: the caller hung up",
+    "not_dialled": "may never have been rung (a restart came in between)",
+    "lost": "was rung, but the leg went while nobody watched (a restart came in between)",
+}
+
+OUTCOMES: dict[m.Outcome, str] = {
+    "answered": "answered",
+    "abandoned": "abandoned in the queue",
+    "left_in_flow": "left before any queue",
+    "system": "lost by the system",
+    "fallback": "taken to the static fallback",
+    "rejected": "the number leads nowhere",
+}
+
+_ENDED_BY: dict[m.EndedBy, str] = {
+    "caller": "the caller hung up",
+    "agent": "the agent hung up",
+    "system": "ended by Cordboard",
+}
+
+# What a reader of the live view need not see: steps between the facts that matter.
+_QUIET = (
+    m.NodeEntered
+    | m.InputAwaited
+    | m.TimeoutRenewed
+    | m.OfferDialled
+    | m.CallBridged
+    | m.CallerReleased
+    | m.WrapUpEnded
+    | m.LegReleased
+    | m.ReleaseAwaited
+    | m.AgentRested
+    | m.PinAccepted
+    | m.SessionOpened
+    | m.SessionMoved
+    | m.SessionClosed
+    | m.RecordingStarted
+)
+
+
+def worth_showing(event: m.AnyEvent) -> bool:
+    """Whether the event belongs into "what just happened" (a call's whole story shows all)."""
+    return not isinstance(event, _QUIET)
+
+
+def subject(event: m.AnyEvent) -> tuple[str, str]:
+    """(call, agent) the event is about; "" where it is about none."""
+    return getattr(event, "call", ""), getattr(event, "agent", "")
+
+
+def state(name: str) -> str:
+    """A state's name as people say it."""
+    return STATES.get(name, name)
+
+
+def explain(why: m.Why) -> str:
+    """Why this agent got this call: the rule, the others, and who could not be asked."""
+    chosen = min(why.candidates, key=lambda c: c.rank, default=None)
+    who = chosen.agent if chosen else "nobody"
+    return f"{who} got the call: {grounds(why)}"
+
+
+def grounds(why: m.Why) -> str:
+    """The reasons alone, without the agent: what ``explain`` puts after "got the call:"."""
+    ranked = sorted(why.candidates, key=lambda c: c.rank)
+    parts = [_choice(why.rule, ranked)]
+    if why.not_eligible:
+        others = ", ".join(f"{n} {state(name)}" for name, n in sorted(why.not_eligible.items()))
+        parts.append(f"not eligible: {others}")
+    place = f"number {why.position}" if why.position > 1 else "first"
+    line = f" of {why.waiting}" if why.waiting > 1 else " and alone in line" if why.waiting == 1 else ""
+    parts.append(f"the caller had waited {duration(why.waited_ns)} and was {place}{line}")
+    return "; ".join(parts)
+
+
+def _choice(rule: str, ranked: list[m.Candidate]) -> str:
+    if not ranked:
+        return rule
+    if len(ranked) == 1:
+        return f"the only free agent (idle {duration(ranked[0].idle_ns)})"
+    idle = ", ".join(f"{c.agent} {duration(c.idle_ns)}" for c in ranked)
+    return f"{rule} of {len(ranked)} free agents ({idle})"
+
+
+def describe(event: m.AnyEvent, at_ns: int) -> str:
+    """One event, which happened at ``at_ns``, in one line of plain words. Total over all events."""
+    match event:
+        case m.EpochBegan() | m.DefinitionLoaded() | m.MatchingBegan() | m.MatchingHeld():
+            return _engine(event)
+        case (
+            m.CallOpened()
+            | m.NodeEntered()
+            | m.InputAwaited()
+            | m.MenuChosen()
+            | m.MenuMissed()
+            | m.CallQueued()
+            | m.TimeoutRenewed()
+            | m.CallerReleased()
+            | m.CallQuarantined()
+        ):
+            return _caller(event, at_ns)
+        case m.OfferMade() | m.OfferDialled() | m.OfferRinging() | m.OfferLapsed():
+            return _offer(event, at_ns)
+        case m.CallConnected() | m.ConnectFailed() | m.CallBridged() | m.CallEnded():
+            return _talk(event)
+        case m.WrapUpStarted() | m.WrapUpEnded() | m.LegReleased() | m.ReleaseAwaited() | m.AgentFreed():
+            return _let_go(event, at_ns)
+        case m.AgentSignedIn() | m.AgentSignedOut() | m.AgentPaused() | m.AgentResumed() | m.AgentRested():
+            return _wish(event)
+        case m.PinRefused() | m.PinAccepted() | m.AgentUnlocked():
+            return _pin(event, at_ns)
+        case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
+            return _session(event)
+        case m.RecordingStarted() | m.RecordingFailed() | m.RecordingFinished():
+            return _recording(event)
+        case _:
+            assert_never(event)
+
+
+def _engine(event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan | m.MatchingHeld) -> str:
+    match event:
+        case m.EpochBegan():
+            version = printable(event.version, 40)
+            return f"Cordboard {version} took over on {event.node} (epoch {event.epoch})"
+        case m.DefinitionLoaded():
+            d = event.definition
+            parts = (
+                counted(len(d.numbers), "number"),
+                counted(len(d.queues), "queue"),
+                counted(len(d.agents), "agent"),
+            )
+            return f"definition loaded: {', '.join(parts)}"
+        case m.MatchingBegan():
+            found = f"{counted(event.calls, 'live call')}, {counted(event.channels, 'channel')}"
+            return f"Asterisk compared ({found}); calls are offered from now on"
+        case m.MatchingHeld():
+            return "the link to Asterisk is gone: nobody is offered a call until it is back"
+
+
+def _caller(
+    event: m.CallOpened
+    | m.NodeEntered
+    | m.InputAwaited
+    | m.MenuChosen
+    | m.MenuMissed
+    | m.CallQueued
+    | m.TimeoutRenewed
+    | m.CallerReleased
+    | m.CallQuarantined,
+    at_ns: int,
+) -> str:
+    match event:
+        case m.CallOpened():
+            came = "was found after a restart" if event.adopted else "came in"
+            number = f" on {event.number}" if event.number else ""
+            leads = f", flow {event.flow}" if event.flow else ": the dialled number leads nowhere"
+            return f"call {came}{number}{leads}"
+        case m.NodeEntered():
+            place = f'hears "{event.node}"' if event.node else "hears that the number is not in service"
+            return place if event.attempt == 1 else f"{place} again (attempt {event.attempt})"
+        case m.InputAwaited():
+            return f"has {duration(event.until_ns - at_ns)} to press a key"
+        case m.MenuChosen():
+            return f'chose "{event.choice}" in "{event.node}"'
+        case m.MenuMissed():
+            wrong = "pressed no key" if event.reason == "timeout" else "pressed a key that is no choice"
+            return f'{wrong} in "{event.node}" (attempt {event.attempt})'
+        case m.CallQueued():
+            priority = f" with priority {event.priority}" if event.priority else ""
+            return f"waits in queue {event.queue}{priority}"
+        case m.TimeoutRenewed():
+            return f"way to the static fallback put off; again in {duration(event.renew_at_ns - at_ns)}"
+        case m.CallerReleased():
+            return "the caller's channel is gone"
+        case m.CallQuarantined():
+            what = f"{event.failed} failed: {printable(event.error)}"
+            return f"set apart and sent to the static fallback, because {what}"
+
+
+def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed, at_ns: int) -> str:
+    match event:
+        case m.OfferMade():
+            attempt = f"offer {event.attempt}, " if event.attempt > 1 else ""
+            limit = f"{attempt}for up to {duration(event.until_ns - at_ns)}"
+            return f"offered to {event.agent} ({limit}), {grounds(event.why)}"
+        case m.OfferDialled():
+            return f"Asterisk rings {event.agent}'s phone"
+        case m.OfferRinging():
+            return f"{event.agent}'s phone rings"
+        case m.OfferLapsed():
+            counts = "; counts as a miss" if event.miss else ""
+            keeps = "" if event.reason == "caller_gone" else "; the caller keeps their place"
+            return f"{event.agent} {LAPSES[event.reason]}{counts}{keeps}"
+
+
+def _talk(event: m.CallConnected | m.ConnectFailed | m.CallBridged | m.CallEnded) -> str:
+    match event:
+        case m.CallConnected():
+            kept = "recorded" if event.recording else "not recorded"
+            return f"{event.agent} answered after the caller waited {duration(event.waited_ns)} ({kept})"
+        case m.ConnectFailed():
+            error = printable(event.error)
+            return f"Asterisk could not connect {event.agent}: {error}; the caller keeps their place"
+        case m.CallBridged():
+            return f"caller and {event.agent} hear each other"
+        case m.CallEnded():
+            return _ended(event)
+
+
+def _ended(event: m.CallEnded) -> str:
+    parts = [f"call ended: {OUTCOMES[event.outcome]}", _ENDED_BY[event.by]]
+    if event.queue:
+        parts.append(f"waited {duration(event.waited_ns)}")
+    if event.outcome == "answered":
+        parts.append(f"talked {duration(event.talk_ns)} with {event.agent}")
+    if event.cause:
+        parts.append(f"cause {event.cause}")  # ITU-T Q.850
+    return ", ".join(parts)
+
+
+def _let_go(
+    event: m.WrapUpStarted | m.WrapUpEnded | m.LegReleased | m.ReleaseAwaited | m.AgentFreed, at_ns: int
+) -> str:
+    match event:
+        case m.WrapUpStarted():
+            return f"{event.agent} has {duration(event.until_ns - at_ns)} of wrap-up"
+        case m.WrapUpEnded():
+            return f"{event.agent}'s wrap-up is over"
+        case m.LegReleased():
+            return f"{event.agent}'s phone is confirmed hung up"
+        case m.ReleaseAwaited():
+            return f"{event.agent}'s phone is told to hang up; again in {duration(event.again_at_ns - at_ns)}"
+        case m.AgentFreed():
+            reason = f" ({printable(event.reason, 80)})" if event.reason else ""
+            rest = event.not_before_ns - at_ns
+            pause = f", and left alone for {duration(rest)}" if event.not_before_ns else ""
+            return f"{event.agent} is {state(event.state)}{reason}{pause}"
+
+
+def _wish(
+    event: m.AgentSignedIn | m.AgentSignedOut | m.AgentPaused | m.AgentResumed | m.AgentRested,
+) -> str:
+    match event:
+        case m.AgentSignedIn():
+            return f"{event.agent} signed in{_by(event.by)}"
+        case m.AgentSignedOut():
+            what = "will be signed out after the present call" if event.deferred else "signed out"
+            return f"{event.agent} {what}{_by(event.by)}"
+        case m.AgentPaused():
+            what = "will be paused after the present call" if event.deferred else "is paused"
+            reason = f": {printable(event.reason, 80)}" if event.reason else ""
+            return f"{event.agent} {what}{reason}{_by(event.by)}"
+        case m.AgentResumed():
+            return f"{event.agent} takes calls again{_by(event.by)}"
+        case m.AgentRested():
+            return f"{event.agent} may be offered calls again"
+
+
+def _by(by: str) -> str:
+    return f" (by {printable(by, 40)})" if by else ""
+
+
+def _pin(event: m.PinRefused | m.PinAccepted | m.AgentUnlocked, at_ns: int) -> str:
+    match event:
+        case m.PinRefused():
+            lock = event.locked_until_ns - at_ns
+            locked = f"; locked for {duration(lock)}" if event.locked_until_ns else ""
+            return f"wrong PIN for {event.agent}, {event.failures} in a row{locked}"
+        case m.PinAccepted():
+            return f"right PIN for {event.agent}"
+        case m.AgentUnlocked():
+            return f"{event.agent}'s PIN is unlocked{_by(event.by)}"
+
+
+def _session(event: m.SessionOpened | m.SessionMoved | m.SessionClosed) -> str:
+    match event:
+        case m.SessionOpened():
+            return f"{event.agent}'s phone dialled the feature code to {ACTIONS[event.action]}"
+        case m.SessionMoved():
+            return (
+                "the phone is asked for the PIN" if event.stage == "pin" else "the phone is told the result"
+            )
+        case m.SessionClosed():
+            return f"feature code finished: {printable(event.reason, 80)}"
+
+
+def _recording(event: m.RecordingStarted | m.RecordingFailed | m.RecordingFinished) -> str:
+    match event:
+        case m.RecordingStarted():
+            return f"recording of the {event.track}'s side began"
+        case m.RecordingFailed():
+            lost = "recording lost" if event.final else "one side is not recorded"
+            return f"{lost}: {printable(event.error)}"
+        case m.RecordingFinished():
+            return f"recording finished: {printable(event.file)} ({duration(event.duration_ns)})"

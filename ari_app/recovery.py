@@ -1,0 +1,110 @@
+"""From a gap to a floor that agrees with Asterisk: after a restart, and after a lost link.
+
+While a gap is being closed the engine holds what comes in. One snapshot of Asterisk gives the
+inputs for what happened unseen, ordinary steps deal with them, then what waited is stepped; a
+second snapshot, taken behind the commands those steps sent, gives the repairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import structlog
+
+from ari_app.ari import snapshot as ari_snapshot
+from ari_app.ari.client import AriLink
+from ari_app.ari.translate import Translator
+from ari_app.core import messages as m
+from ari_app.core import topology
+from ari_app.core.floor import Floor
+from ari_app.engine import Engine
+from ari_app.store.journal import Journal
+
+log = structlog.get_logger(__name__)
+
+STASIS_GRACE_S = 3.0
+"""A leg that was picked up while we were away enters Stasis at the dialplan's next try (each second)."""
+LOOK_AGAIN_S = 0.1
+
+
+def fold(journal: Journal) -> Floor:
+    """The floor as the journal leaves it: the newest snapshot, then every event behind it.
+
+    ``evolve`` alone is used, so that the rules of a new version cannot rewrite history.
+    """
+    found = journal.latest_snapshot()
+    seq, floor = (found[0], Floor.restore(found[1])) if found else (0, Floor())
+    for recorded in journal.replay(seq):
+        floor.evolve(recorded.at_ns, recorded.event)
+    return floor
+
+
+def new_epoch() -> str:
+    """A name no earlier process start had: seconds since 1970 and the process id, in base 36."""
+    return f"{_base36(int(time.time()))}{_base36(os.getpid() % 46_656).rjust(3, '0')}"
+
+
+class Recovery:
+    """Closes gaps. ``close`` is called when the link is up; ``lost`` when it is not."""
+
+    def __init__(self, engine: Engine, link: AriLink, translator: Translator) -> None:
+        self._engine = engine
+        self._link = link
+        self._translator = translator
+
+    def lost(self, reason: str) -> None:
+        """Commands cannot be sent and nothing is heard: offer nothing, and let no deadline pass judgement
+        on what may have happened unseen, until the gap is closed."""
+        self._engine.take([m.LinkFailed(reason)])
+        self._engine.hold()
+
+    async def close(self) -> None:
+        """Bring the floor and Asterisk together; matching begins at the end.
+
+        Raises LinkError if the link breaks meanwhile: the next ``close`` starts anew.
+        """
+        began = time.monotonic()
+        engine = self._engine
+        engine.hold()  # stays, if the link breaks before the release
+        seen = await self._look()
+        while self._must_wait(seen) and time.monotonic() - began < STASIS_GRACE_S:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            seen = await self._look()
+        engine.take(topology.differences(engine.floor, seen))
+        engine.release()
+        # What the steps above commanded is served before this second look is.
+        seen = await self._look()
+        for effect in (*topology.repair(engine.floor, seen), *topology.resend(engine.floor)):
+            engine.run_effect(effect)
+        calls = len(engine.floor.state.calls)
+        await engine.ask(m.Recovered(len(seen.channels), calls))
+        took_ms = round((time.monotonic() - began) * 1e3)
+        log.info("asterisk and floor agree", channels=len(seen.channels), calls=calls, took_ms=took_ms)
+
+    async def _look(self) -> topology.Snapshot:
+        state = self._engine.floor.state
+        expected = [c.playback for c in state.calls.values() if c.playback]
+        expected += [s.playback for s in state.sessions.values() if s.playback]
+        return await ari_snapshot.take(
+            self._link, self._translator.entries, expected, self._translator.on_person
+        )
+
+    def _must_wait(self, seen: topology.Snapshot) -> bool:
+        """A leg was picked up, is on its way into Stasis, and its ring time is about to be over."""
+        floor, soon_ns = self._engine.floor, self._engine.clock.now_ns() + round(STASIS_GRACE_S * 1e9)
+        for leg in topology.answering(floor, seen):
+            agent = floor.agent_of(leg)
+            call = floor.state.calls.get(agent.call) if agent else None
+            if call is not None and call.offer is not None and call.offer.until_ns <= soon_ns:
+                return True
+        return False
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+    return digits or "0"
