@@ -47,12 +47,15 @@ class RenderError(Exception):
 class RenderOptions:
     """Where Asterisk's files go and which ports it takes. ``None``: as the definition or system has it.
 
-    ``root``: a private copy of Asterisk (its ``usr`` is below), or ``None`` for the installed one.
+    ``root``: a private copy of Asterisk (its ``usr`` is below), or ``None`` for the installed one, whose
+    modules and data are then looked for in Debian's places unless ``modules_dir`` and ``data_dir`` name them.
     """
 
     secrets_path: Path
     recordings_dir: Path
     root: Path | None = None
+    modules_dir: Path | None = None
+    data_dir: Path | None = None
     bind: str | None = None
     sip_port: int | None = None
     http_port: int = 8088
@@ -177,7 +180,7 @@ class _Renderer:
         self._templates = options.templates or templates_dir()
         self._bind = options.bind or self._site.sip.bind
         self._sip_port = options.sip_port or self._site.sip.port
-        self._source = (options.root or Path("/")) / "usr/share/asterisk"
+        self._source = options.data_dir or (options.root or Path("/")) / "usr/share/asterisk"
         self._warnings: list[str] = []
 
     def run(self) -> Rendered:
@@ -289,12 +292,10 @@ class _Renderer:
 
     def _asterisk(self) -> dict[str, object]:
         root = self._options.root or Path("/")
-        modules = next((path for path in sorted((root / "usr/lib").glob("*/asterisk/modules"))), None)
-        modules = modules or next((p for p in (root / "usr/lib64/asterisk/modules",) if p.is_dir()), None)
-        if modules is None:
-            modules = root / "usr/lib/asterisk/modules"
-            if not modules.is_dir():
-                raise RenderError(f"{root}: no Asterisk modules below usr/lib; is Asterisk installed there?")
+        usual = (*sorted((root / "usr/lib").glob("*/asterisk/modules")), root / "usr/lib/asterisk/modules")
+        modules = self._options.modules_dir or usual[0]
+        if not modules.is_dir():
+            raise RenderError(f"{modules}: not there; is Asterisk installed, or the private copy whole?")
         return {
             "etc_dir": self._etc,
             "modules_dir": modules,
