@@ -40,6 +40,11 @@ class AsteriskProgram:
     private: bool
 
     @property
+    def root(self) -> Path | None:
+        """The private copy's root folder; None for an installed Asterisk."""
+        return self.data_dir.parents[2] if self.private else None
+
+    @property
     def version_text(self) -> str:
         return ".".join(map(str, self.version))
 

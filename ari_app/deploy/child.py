@@ -119,10 +119,15 @@ class Child:
 
     def check_alive(self) -> None:
         """Raises `DeployError` with the log's last lines when the process has ended."""
+        if self.exit_code is not None:
+            raise DeployError(f"{self.how_it_ended()}; the end of {self.log}:\n{self.last_lines()}")
+
+    def how_it_ended(self) -> str:
         code = self.exit_code
-        if code is not None:
-            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-            raise DeployError(f"{self.name} ended ({how}); the end of {self.log}:\n{self.last_lines()}")
+        if code is None:
+            return f"{self.name} runs"
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"{self.name} ended ({how})"
 
 
 def last_lines(log: Path, count: int = 8) -> str:

@@ -101,6 +101,11 @@ class PostgresServer:
         return self._child is not None and self._child.running
 
     @property
+    def child(self) -> Child | None:
+        """The server's process, once started."""
+        return self._child
+
+    @property
     def log(self) -> Path:
         return self.home / "postgres.log"
 

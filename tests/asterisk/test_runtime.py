@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ari_app.deploy import asterisk, debian
@@ -16,6 +20,8 @@ from ari_app.deploy.asterisk import AsteriskProgram, AsteriskServer, find_asteri
 from ari_app.deploy.console import DeployError, Progress
 from ari_app.deploy.debian import PrivateApt, choose_mirror, host_mirror, parse_targets
 from ari_app.deploy.ports import WantedPort, check_free, free_port
+from ari_app.deploy.stack import Stack, StackOptions
+from ari_app.deploy.up import EXAMPLE, parse_range
 
 RUNTIME = Path(__file__).parents[2] / ".runtime"
 
@@ -273,3 +279,100 @@ def test_a_set_is_fetched_once_even_by_two_at_a_time(program: AsteriskProgram) -
     assert len(found) == 2
     assert found[0] == found[1]
     assert (found[0] / "usr/share/asterisk/sounds/en/vm-goodbye.gsm").exists()
+
+
+# All of it together
+
+
+def stack_options(folder: Path) -> StackOptions:
+    return StackOptions(
+        definition=EXAMPLE,
+        state_dir=folder / "s",
+        runtime_dir=RUNTIME,
+        sip_bind="127.0.0.1",
+        sip_port=free_port("udp"),
+        http_port=free_port(),
+        ami_port=free_port(),
+        durable=False,
+    )
+
+
+@pytest.fixture
+def stack(tmp_path: Path, program: AsteriskProgram) -> Iterator[Stack]:
+    """PostgreSQL and Asterisk from the example definition, started by the test."""
+    made = Stack(stack_options(tmp_path), quiet())
+    try:
+        yield made
+    finally:
+        made.stop()
+        if made.postgres is not None:
+            made.postgres.remove()
+
+
+def test_the_stack_starts_a_second_time_with_its_data_and_stops_without_a_trace(stack: Stack) -> None:
+    stack.start(cordboard=False)
+    assert stack.asterisk is not None
+    assert stack.postgres is not None
+    assert "cordboard" in stack.asterisk.rx("ari show users")
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        connection.execute("CREATE TABLE kept ()")
+    runtime = stack.state_dir / "runtime.json"
+    assert runtime.stat().st_mode & 0o777 == 0o600
+    assert json.loads(runtime.read_text())["database_url"] == stack.database_url
+    pids = [stack.asterisk.pid, stack.postgres.pid]
+    stack.stop()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+    again = time.monotonic()
+    stack.start(cordboard=False)
+    assert time.monotonic() - again < 10
+    with psycopg.connect(stack.database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_second_stack_over_the_same_folder_is_refused_by_name(stack: Stack) -> None:
+    stack.start(cordboard=False)
+    second = Stack(stack.options, quiet())
+    with pytest.raises(DeployError, match=rf"in use by pid {os.getpid()}"):
+        second.start(cordboard=False)
+    assert stack.asterisk is not None
+    assert stack.asterisk.running
+
+
+def test_a_taken_port_stops_the_start_before_anything_runs(stack: Stack) -> None:
+    said = rf"port {stack.options.http_port}/tcp .* pid {os.getpid()} "
+    with (
+        socket.create_server(("127.0.0.1", stack.options.http_port)),
+        pytest.raises(DeployError, match=said),
+    ):
+        stack.start(cordboard=False)
+    assert stack.postgres is None
+    assert stack.asterisk is None
+
+
+def test_parts_that_die_are_started_again(stack: Stack) -> None:
+    stack.start(cordboard=False)
+    assert stack.asterisk is not None
+    assert stack.postgres is not None
+    stack.asterisk.kill()
+    stack.postgres.kill()
+    stack.watch(limit_seconds=3.0)
+    assert stack.asterisk.rx("core show uptime").startswith("System uptime")
+    with psycopg.connect(stack.database_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_an_unreachable_database_is_one_clear_line(tmp_path: Path, program: AsteriskProgram) -> None:
+    nowhere = f"postgresql://me:secret@127.0.0.1:{free_port()}/books"
+    stack = Stack(replace(stack_options(tmp_path), database_url=nowhere), quiet())
+    with pytest.raises(DeployError, match=r"PostgreSQL .*cannot be used") as failed:
+        stack.start(cordboard=False)
+    assert "secret" not in str(failed.value)
+
+
+def test_an_rtp_range_that_is_none_is_refused() -> None:
+    assert parse_range("10000-10999") == (10_000, 10_999)
+    for wrong in ("10000", "20000-10000", "80-90", "1-99999", "a-b"):
+        with pytest.raises(DeployError, match="such as 10000-10999"):
+            parse_range(wrong)
