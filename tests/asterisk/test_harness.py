@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,14 @@ from time import monotonic_ns
 import pytest
 
 from ari_app.deploy.asterisk import AsteriskProgram, AsteriskServer
+from ari_app.deploy.ports import free_port
 
 from . import harness
 from .harness import Account, PhoneRoom, answers, busy, dead, declines, g711, rings
 from .harness.ear import Frame, Sound, judge
 from .harness.programs import asterisk_program
 from .harness.sip import SipError, address, name_address
+from .harness.sipp import FOREVER_MS, AgentScript, CallerScript, Sipp
 
 PASSWORD = "a-password-for-tests"
 
@@ -27,7 +28,7 @@ codec_gsm codec_resample format_gsm format_pcm format_sln format_wav func_caller
 func_strings pbx_config res_crypto res_musiconhold res_pjproject res_pjsip res_pjsip_authenticator_digest
 res_pjsip_caller_id res_pjsip_dtmf_info res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user
 res_pjsip_pubsub res_pjsip_registrar res_pjsip_sdp_rtp res_pjsip_session res_rtp_asterisk
-res_sorcery_astdb res_sorcery_config res_sorcery_memory res_timing_timerfd app_stack
+res_sorcery_astdb res_sorcery_config res_sorcery_memory res_timing_timerfd app_stack res_clioriginate
 """
 
 DIALPLAN = """
@@ -50,8 +51,14 @@ exten => conference,1,Answer()
  same => n,ConfBridge(all)
 exten => bob,1,Dial(PJSIP/bob,10)
  same => n,Hangup(${HANGUPCAUSE})
-exten => pair,1,Answer()
- same => n,Dial(PJSIP/bob,10,m)
+exten => desk,1,Answer()
+ same => n,Goto(desks,s,1)
+[desks]
+exten => s,1,StartMusicOnHold()
+ same => n,WaitExten(5)
+exten => _[0-3],1,StopMusicOnHold()
+ same => n,Dial(PJSIP/desk${EXTEN},10,m)
+ same => n,Hangup(${HANGUPCAUSE})
 """
 
 
@@ -64,7 +71,31 @@ def endpoint(name: str) -> str:
     )
 
 
-def configuration(folder: Path, program: AsteriskProgram, sip_port: int, rtp_port: int) -> dict[str, str]:
+def desk(name: str, port: int) -> str:
+    """An agent's phone that does not register, and a trunk that is told by its address."""
+    return (
+        f"[{name}]\ntype = endpoint\ncontext = phones\ndisallow = all\nallow = ulaw\naors = {name}\n"
+        f"direct_media = no\n[{name}]\ntype = aor\ncontact = sip:{name}@127.0.0.1:{port}\n"
+    )
+
+
+TRUNK = """
+[trunk]
+type = endpoint
+context = phones
+disallow = all
+allow = ulaw
+direct_media = no
+[trunk]
+type = identify
+endpoint = trunk
+match = 127.0.0.1
+"""
+
+
+def configuration(
+    folder: Path, program: AsteriskProgram, sip_port: int, rtp_port: int, desk_port: int
+) -> dict[str, str]:
     names = ["ann", "bob", "eve", *(f"crowd{number}" for number in range(40))]
     return {
         "asterisk.conf": (
@@ -84,7 +115,9 @@ def configuration(folder: Path, program: AsteriskProgram, sip_port: int, rtp_por
         "confbridge.conf": "[default_user]\ntype = user\nquiet = yes\n[default_bridge]\ntype = bridge\n",
         "rtp.conf": f"[general]\nrtpstart = {rtp_port}\nrtpend = {rtp_port + 400}\n",
         "pjsip.conf": f"[udp]\ntype = transport\nprotocol = udp\nbind = 127.0.0.1:{sip_port}\n"
-        + "".join(endpoint(name) for name in names),
+        + "".join(endpoint(name) for name in names)
+        + "".join(desk(f"desk{number}", desk_port) for number in range(4))
+        + TRUNK,
     }
 
 
@@ -94,6 +127,7 @@ class Exchange:
 
     server: AsteriskServer
     sip_port: int
+    desk_port: int
 
     def account(self, name: str, password: str | None = PASSWORD) -> Account:
         return Account(name, "127.0.0.1", self.sip_port, password)
@@ -102,17 +136,15 @@ class Exchange:
 @pytest.fixture(scope="module")
 def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     program, folder = asterisk_program(), tmp_path_factory.mktemp("pbx")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        sip_port = probe.getsockname()[1]
+    sip_port, desk_port = free_port("udp"), free_port("udp")
     for name in ("etc", "run", "log", "astvarlibdir", "astdbdir", "astkeydir", "astagidir", "astspooldir"):
         (folder / name).mkdir()
     rtp_port = 20000 + sip_port % 200 * 100
-    for name, text in configuration(folder, program, sip_port, rtp_port).items():
+    for name, text in configuration(folder, program, sip_port, rtp_port, desk_port).items():
         (folder / "etc" / name).write_text(text)
     server = AsteriskServer(program, folder / "etc")
     server.start()
-    yield Exchange(server, sip_port)
+    yield Exchange(server, sip_port, desk_port)
     server.stop()
 
 
@@ -349,3 +381,42 @@ async def test_forty_phones_keep_their_pace(exchange: Exchange, room: PhoneRoom)
     late_ms = sorted([late for call in calls for late in await call.voice.pacing_ms()])
     print(f"late by p50 {late_ms[len(late_ms) // 2]:.2f}, p99 {late_ms[len(late_ms) * 99 // 100]:.2f} ms")
     assert late_ms[len(late_ms) * 99 // 100] < 10
+
+
+async def test_sipp_callers_with_voices_are_heard(exchange: Exchange, room: PhoneRoom) -> None:
+    remote = ("127.0.0.1", exchange.sip_port)
+    outcomes = [(200, 1500), (200, FOREVER_MS), (486, 0), (603, 0)]
+    desks = [await room.voice(f"desk{n}") for n in range(4)]
+    anns = [await room.voice(f"ann{n}", script=[(0.5, str(n))]) for n in range(4)]
+    agents = [
+        AgentScript(300, code, talk_ms, voice) for (code, talk_ms), voice in zip(outcomes, desks, strict=True)
+    ]
+    callers = [CallerScript("desk", f"55{n}", stay_ms=3000, voice=voice) for n, voice in enumerate(anns)]
+    async with Sipp.agents(agents, remote, port=exchange.desk_port) as phones:
+        made = await Sipp.callers(callers, remote, calls_a_second=2).done()
+        taken = await phones.stop()
+    assert (made.created, made.failed) == (4, 0), phones.errors()
+    assert (taken.count("offered"), taken.count("answered"), taken.count("refused")) == (4, 2, 2)
+    assert sorted(call.party for call in taken.calls) == [f"desk{n}" for n in range(4)]
+    assert taken.overlapping() == []
+    by_caller = {call.party: call.events for call in made.calls}
+    assert "released" in by_caller["550"]
+    assert "hung_up" in by_caller["551"]
+    for n in range(2):
+        ann_tone, desk_tone = anns[n].tone, desks[n].tone
+        assert ann_tone is not None
+        assert desk_tone is not None
+        assert anns[n].ear.heard(desk_tone), anns[n].ear.story()
+        assert desks[n].ear.heard(ann_tone), desks[n].ear.story()
+        assert anns[n].ear.strangers({desk_tone}) == set()
+
+
+async def test_sipp_load_presses_its_own_keys(exchange: Exchange) -> None:
+    remote = ("127.0.0.1", exchange.sip_port)
+    callers = [CallerScript("desk", f"66{n}", keys=str(n % 4), stay_ms=4000) for n in range(8)]
+    async with Sipp.agents([AgentScript(100, 200, 300)], remote, port=exchange.desk_port) as phones:
+        made = await Sipp.callers(callers, remote, calls_a_second=4).done()
+        taken = await phones.stop()
+    assert (made.created, made.failed, made.count("answered")) == (8, 0, 8), phones.errors()
+    assert taken.count("answered") == 8
+    assert made.count("released") == 8
