@@ -158,12 +158,12 @@ def test_further_databases_are_made_once(cluster: PostgresServer) -> None:
 
 
 def test_a_folder_below_a_closed_one_is_not_reachable(tmp_path: Path) -> None:
-    nobody = Account("nobody", 65534, 65534)
+    stranger = Account("stranger", os.geteuid() + 1, os.getegid() + 1)
     closed, below = tmp_path / "closed", tmp_path / "closed" / "below"
     below.mkdir(parents=True)
     closed.chmod(0o700)
-    assert not reachable(below, nobody)
-    assert reachable(Path("/usr/lib"), nobody)
+    assert not reachable(below, stranger)
+    assert reachable(Path("/usr/lib"), stranger)
     assert reachable(below, Account("me", os.geteuid(), os.getegid()))
 
 
