@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ari_app.config import Loaded, load
+from ari_app.deploy.music import prepare_music
 from ari_app.secrets_file import Secrets
 from ari_app.site import Phone, Trunk
 
@@ -188,6 +189,7 @@ class _Renderer:
         sounds = self._options.sounds_dir or self._source / "sounds"
         self._folders(sounds)
         changed = [path for name, text in self._files().items() for path in self._write(name, text)]
+        self._music()
         self._check_sounds()
         return Rendered(
             etc=self._etc,
@@ -232,6 +234,12 @@ class _Renderer:
             voices = sorted(sounds.glob("en_*")) or [sounds]
             _link(self._out / "data/sounds/en", voices[0])
 
+    def _music(self) -> None:
+        source = self._options.moh_dir or self._source / "moh"
+        prepare_music(source, self._out / "music")
+        if not any((self._out / "music").iterdir()):
+            self._warnings.append(f"there is no music in {source}: waiting callers will hear nothing")
+
     def _check_sounds(self) -> None:
         wanted = set(self._site.fallback.sounds)
         for flow in self._definition.flows.values():
@@ -274,7 +282,7 @@ class _Renderer:
                 "ami_password": self._secrets.ami_password,
             },
             "rtp.conf": {"rtp_start": self._options.rtp_start, "rtp_end": self._options.rtp_end},
-            "musiconhold.conf": {"moh_dir": self._options.moh_dir or self._source / "moh"},
+            "musiconhold.conf": {"moh_dir": self._out / "music"},
             "pjsip.conf": self._pjsip(),
             "extensions.conf": self._extensions(),
         }
