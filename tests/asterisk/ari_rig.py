@@ -1,21 +1,14 @@
-"""A small private Asterisk for the ARI and AMI tests: loopback only, ports of its own, killed by pid.
-
-The root with Asterisk's files is `CORDBOARD_TEST_ASTERISK_ROOT` (packages unpacked, run through its own
-loader); without it, an installed Asterisk is used. Tests are skipped, with the reason, when there is neither.
-"""
+"""A small private Asterisk for the ARI and AMI tests: loopback only, ports of its own, one plain user."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import socket
-import subprocess
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
+from ari_app.deploy.asterisk import AsteriskProgram, AsteriskServer
+from ari_app.deploy.ports import free_port
+from tests.asterisk.harness.programs import asterisk_program
 
 SECRET = "ari-test-password"
 
@@ -94,36 +87,19 @@ exten => wait,1,Answer()
 """
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def asterisk_root() -> Path:
-    """The folder that holds usr/sbin/asterisk; `/` for an installed one."""
-    named = os.environ.get("CORDBOARD_TEST_ASTERISK_ROOT")
-    if named:
-        return Path(named)
-    if shutil.which("asterisk") is None:
-        pytest.skip("no Asterisk: install it, or set CORDBOARD_TEST_ASTERISK_ROOT to an unpacked copy")
-    return Path("/")
-
-
 def description_dir() -> Path:
     """The ARI description shipped by the Asterisk in use."""
-    return asterisk_root() / "usr/share/asterisk/rest-api"
+    return asterisk_program().data_dir / "rest-api"
 
 
 @dataclass
 class PrivateAsterisk:
     folder: Path
-    root: Path = field(default_factory=asterisk_root)
-    http_port: int = field(default_factory=free_port)
-    ami_port: int = field(default_factory=free_port)
-    sip_port: int = field(default_factory=lambda: free_port(socket.SOCK_DGRAM))
-    process: subprocess.Popen[bytes] | None = None
+    program: AsteriskProgram = field(default_factory=asterisk_program)
+    http_port: int = field(default_factory=lambda: free_port("tcp"))
+    ami_port: int = field(default_factory=lambda: free_port("tcp"))
+    sip_port: int = field(default_factory=lambda: free_port("udp"))
+    server: AsteriskServer | None = None
 
     @property
     def base_url(self) -> str:
@@ -133,13 +109,11 @@ class PrivateAsterisk:
         etc = self.folder / "etc"
         for name in ("etc", "lib", "db", "spool/recording", "run", "log", "agi"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        library = "x86_64-linux-gnu" if (self.root / "usr/lib/x86_64-linux-gnu").exists() else "*-linux-gnu"
-        modules = next((self.root / "usr/lib").glob(f"{library}/asterisk/modules"))
         files = {
             "asterisk.conf": (
-                f"[directories]\nastetcdir => {etc}\nastmoddir => {modules}\n"
+                f"[directories]\nastetcdir => {etc}\nastmoddir => {self.program.module_dir}\n"
                 f"astvarlibdir => {self.folder}/lib\nastdbdir => {self.folder}/db\n"
-                f"astkeydir => {self.folder}/lib\nastdatadir => {self.root}/usr/share/asterisk\n"
+                f"astkeydir => {self.folder}/lib\nastdatadir => {self.program.data_dir}\n"
                 f"astagidir => {self.folder}/agi\nastspooldir => {self.folder}/spool\n"
                 f"astrundir => {self.folder}/run\nastlogdir => {self.folder}/log\n"
                 "[options]\nverbose = 0\ndefaultlanguage = en_US_f_Allison\n"
@@ -156,7 +130,7 @@ class PrivateAsterisk:
                 f"[tester]\nsecret = {SECRET}\nread = all\nwrite = all\n"
             ),
             "extensions.conf": EXTENSIONS,
-            "musiconhold.conf": f"[default]\nmode = files\ndirectory = {self.root}/usr/share/asterisk/moh\n",
+            "musiconhold.conf": f"[default]\nmode = files\ndirectory = {self.program.data_dir}/moh\n",
             "rtp.conf": "[general]\n",
             "pjsip.conf": (
                 f"[udp]\ntype = transport\nprotocol = udp\nbind = 127.0.0.1:{self.sip_port}\n"
@@ -167,49 +141,21 @@ class PrivateAsterisk:
         for name, text in files.items():
             (etc / name).write_text(text)
 
-    def command(self) -> list[str]:
-        program = str(self.root / "usr/sbin/asterisk")
-        options = ["-f", "-C", str(self.folder / "etc/asterisk.conf")]
-        if self.root == Path("/"):
-            return [program, *options]
-        loader = next(
-            path for name in ("usr/lib64", "lib64") for path in (self.root / name).glob("ld-linux-*.so.*")
-        )
-        libraries = ":".join(str(path) for path in (self.root / "usr/lib").glob("*-linux-gnu"))
-        return [str(loader), "--library-path", libraries, program, *options]
-
     def start(self) -> None:
-        """Start, and wait until HTTP and AMI accept connections."""
+        """Start, and wait until it is fully booted."""
         self.write()
-        with (self.folder / "log" / "console").open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not all(map(accepts, (self.http_port, self.ami_port))):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                log_text = (self.folder / "log" / "console").read_text(errors="replace")[-2000:]
-                self.kill()
-                raise RuntimeError(f"Asterisk did not start: {log_text}")
-            time.sleep(0.05)
+        self.server = AsteriskServer(self.program, self.folder / "etc", die_with_parent=True)
+        self.server.start()
 
     def kill(self) -> None:
         """End it as a crash does (SIGKILL)."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
-            self.process = None
+        if self.server is not None and self.server.running:
+            self.server.kill()
 
     def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        assert self.server is not None
+        self.server.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-
-def accepts(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
+        assert self.server is not None
+        self.server.send(signal.SIGCONT)

@@ -211,6 +211,8 @@ async def test_an_asterisk_that_does_not_answer_is_given_up(tmp_path: Path) -> N
 async def test_a_character_split_over_two_reads_arrives_whole() -> None:
     """panoramisk alone loses it; Asterisk splits where its buffer ends, so the peer here does it always."""
 
+    gone = asyncio.Event()
+
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"Asterisk Call Manager/11.0.0\r\n")
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -222,8 +224,13 @@ async def test_a_character_split_over_two_reads_arrives_whole() -> None:
                     await writer.drain()
                     await asyncio.sleep(0.001)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
 
     server = await asyncio.start_server(peer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, running(AmiAdapter("127.0.0.1", port, "u", "p")) as ami:
-        assert (await ami.action("GetVar", Variable="X"))["Value"] == "grüße €"
+    async with server:
+        async with running(AmiAdapter("127.0.0.1", port, "u", "p")) as ami:
+            assert (await ami.action("GetVar", Variable="X"))["Value"] == "grüße €"
+        await asyncio.wait_for(gone.wait(), 5)

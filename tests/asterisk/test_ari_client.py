@@ -373,6 +373,30 @@ async def test_a_wrong_password_ends_with_the_remedy(asterisk: PrivateAsterisk) 
     assert "wrong" not in str(caught.value).replace("wrong password", "")
 
 
+async def test_a_mistake_in_the_handler_is_not_swallowed(asterisk: PrivateAsterisk) -> None:
+    def broken(event: AnyEvent | UnknownEvent) -> None:
+        raise ZeroDivisionError
+
+    async with connected(settings_for(asterisk)) as phone:
+        phone.link._on_event = broken
+        assert phone.task is not None
+        params = {"endpoint": "Local/s@entry", "context": "entry", "extension": "wait"}
+        phone.link.send("POST", "channels/broken", params=params).add_done_callback(
+            lambda done: done.exception()
+        )
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(asyncio.shield(phone.task), 5)
+        assert caught.group_contains(ZeroDivisionError)
+        phone.task = asyncio.create_task(asyncio.sleep(0))
+
+
+async def test_coming_back_at_once_under_the_same_name_works(asterisk: PrivateAsterisk) -> None:
+    """A socket opened in the instant its predecessor closes may answer nothing; the first ping finds out."""
+    for _ in range(10):
+        async with connected(settings_for(asterisk, ping_timeout_s=1.0)) as phone:
+            await phone.link.request("GET", "asterisk/ping")
+
+
 async def test_an_absent_asterisk_is_reported_and_tried_again() -> None:
     settings = AriSettings(
         base_url="http://127.0.0.1:9/ari", username="u", password="p", reconnect_delay_s=0.05
