@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-import psycopg
-
-from ari_app.config import DefinitionErrors, Loaded, load
+from ari_app.config import Loaded, load
 from ari_app.deploy.asterisk import AsteriskProgram, AsteriskServer, find_asterisk
 from ari_app.deploy.child import Child, until
+from ari_app.deploy.configure import LOOPBACK, configure, plain_errors, render_options
 from ari_app.deploy.console import DeployError, Progress
 from ari_app.deploy.debian import PrivateApt
 from ari_app.deploy.ports import WantedPort, check_free
 from ari_app.deploy.postgres import PostgresServer
-from ari_app.deploy.render import Rendered, RenderError, RenderOptions, render
-from ari_app.secrets_file import Secrets, SecretsError
-from ari_app.store.migrate import MigrationError, migrate
+from ari_app.deploy.render import Rendered
+from ari_app.store.migrate import migrate
 
 CLONE = Path(__file__).parents[2]
-LOOPBACK = "127.0.0.1"
 # What `python -m ari_app run` ends with when another process took its place at Asterisk.
 REPLACED_EXIT_CODE = 3
 ARI_APPLICATION = "cordboard"
@@ -82,7 +77,7 @@ class Stack:
     def start(self, *, cordboard: bool = True) -> None:
         """Starts all parts (Cordboard only if asked to), or none. Raises `DeployError`."""
         try:
-            with _plain_errors():
+            with plain_errors():
                 self._start(cordboard=cordboard)
         except BaseException:
             self.stop()
@@ -137,9 +132,8 @@ class Stack:
         check_free(self._wanted_ports(self.loaded))
         program = find_asterisk(PrivateApt(self.options.runtime_dir, self.progress), self.progress)
         self._start_database()
-        self.rendered = self._render(self.loaded, program)
+        self.rendered = self._configure(self.loaded, program)
         self._start_asterisk(program, self.rendered)
-        self._write_runtime(self.rendered)
         if cordboard:
             self.start_cordboard()
 
@@ -188,15 +182,13 @@ class Stack:
         if applied:
             self.progress.show(f"Migrations applied: {', '.join(applied)}")
 
-    def _render(self, loaded: Loaded, program: AsteriskProgram) -> Rendered:
-        secrets = Secrets.load_or_create(
-            self.state_dir / "secrets.toml", loaded.site, tuple(loaded.definition.agents)
-        )
+    def _configure(self, loaded: Loaded, program: AsteriskProgram) -> Rendered:
         first, last = self.options.rtp_ports
-        options = RenderOptions(
-            secrets_path=secrets.path,
-            recordings_dir=self.state_dir / "recordings",
+        options = replace(
+            render_options(self.state_dir),
             root=program.root,
+            modules_dir=program.module_dir,
+            data_dir=program.data_dir,
             bind=self.options.sip_bind,
             sip_port=self.options.sip_port,
             http_port=self.options.http_port,
@@ -204,7 +196,7 @@ class Stack:
             rtp_start=first,
             rtp_end=last,
         )
-        rendered = render(loaded, secrets, self.state_dir / "asterisk", options)
+        rendered = configure(loaded, self.state_dir, self.database_url, options)
         for warning in (*map(str, loaded.warnings), *rendered.warnings):
             self.progress.warn(warning)
         return rendered
@@ -213,24 +205,6 @@ class Stack:
         with self.progress.step(f"Starting Asterisk {program.version_text}"):
             self.asterisk = AsteriskServer(program, rendered.etc, die_with_parent=True)
             self.asterisk.start()
-
-    def _write_runtime(self, rendered: Rendered) -> None:
-        """`runtime.json`: how Cordboard and its commands reach what runs here. It holds the password."""
-        facts = {
-            "definition": str(self.options.definition.absolute()),
-            "database_url": self.database_url,
-            "secrets": str(self.state_dir / "secrets.toml"),
-            "ari_url": f"http://{LOOPBACK}:{rendered.http_port}/ari",
-            "ami_port": rendered.ami_port,
-            "sip_port": rendered.sip_port,
-            "recordings_dir": str(rendered.recordings_dir),
-            "asterisk_config": str(rendered.conf),
-        }
-        coming = self.state_dir / "runtime.json.coming"
-        coming.unlink(missing_ok=True)
-        with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            json.dump(facts, opened, indent=1)
-        coming.rename(self.state_dir / "runtime.json")
 
     def _cordboard_process(self) -> Child:
         words = ["--definition", str(self.options.definition.absolute()), "--state-dir", str(self.state_dir)]
@@ -299,19 +273,3 @@ def _wait_for_any_end(pids: list[int], limit_seconds: float) -> None:
     finally:
         for descriptor in opened:
             os.close(descriptor)
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What a user can put right, whoever found it, as the one error that is shown without a traceback."""
-    try:
-        yield
-    except (DefinitionErrors, RenderError, SecretsError, MigrationError) as found:
-        raise DeployError(str(found)) from found
-    except psycopg.OperationalError as failed:
-        raise DeployError(f"PostgreSQL cannot be used: {str(failed).strip()}") from failed
-    except PermissionError as refused:
-        raise DeployError(
-            f"{refused.filename}: permission denied: the clone and the state folder must belong to the user "
-            "who runs this (were they used as root before?)"
-        ) from refused
