@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 TURN_LIMIT = 500
 """Inputs a turn takes at most, so that one commit stays short."""
-RECENT = 200
 COMMIT_AGAIN_S = 0.2
 SNAPSHOT_EVERY = 5_000
 """Events between two snapshots of the floor; bounds the replay at a restart."""
@@ -44,16 +43,6 @@ class JournalLike(Protocol):
 
 class EngineBroken(Exception):
     """The floor in memory no longer follows from the journal. Stop: a restart folds it anew."""
-
-
-class Happening:
-    """One committed event, for live views. ``at_ns``: instant in ns UTC."""
-
-    __slots__ = ("at_ns", "event")
-
-    def __init__(self, at_ns: int, event: m.AnyEvent) -> None:
-        self.at_ns = at_ns
-        self.event = event
 
 
 class Engine:
@@ -74,7 +63,6 @@ class Engine:
         self.floor = floor
         self.clock = clock
         self.stats = Stats()
-        self.recent: deque[Happening] = deque(maxlen=RECENT)
         self.suspended = ""
         """Why the journal cannot be written at present; "" = it can."""
         self._journal = journal
@@ -243,7 +231,6 @@ class Engine:
         for entry in entries:
             for event in entry.events:
                 self.stats.fold(entry.at_ns, event, queues)
-                self.recent.append(Happening(entry.at_ns, event))
                 self._on_event(entry.at_ns, event)
         for effect in effects:
             self.run_effect(effect)

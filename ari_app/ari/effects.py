@@ -160,11 +160,12 @@ class AriEffects:
     def _dialled(self, effect: m.Originate, done: _Answer) -> None:
         error = _error(done)
         match error:
-            case None | DuplicateId():
+            case None:
                 self._submit(m.OriginateDone(effect.leg, ok=True))
             case OriginateRefused() | NotFound():
                 self._submit(m.OriginateDone(effect.leg, ok=False, error="unreachable"))
-            case RequestTimedOut():
+            case RequestTimedOut() | DuplicateId():
+                # After one true duplicate, Asterisk answers 409 to later failures of other kinds too.
                 self._spawn(self._read_leg(effect))
             case LinkError():
                 pass  # the snapshot after the reconnect tells whether the leg exists

@@ -117,7 +117,7 @@ def close(session: Session, reason: str) -> m.Step:
 def resume_sessions(floor: Floor) -> list[m.AnyEffect]:
     """After a restart: what the shell has to take up again for phones that were typing a PIN."""
     return [
-        m.AskPin(s.channel, s.agent, s.until_ns) for s in floor.state.sessions.values() if s.stage == "pin"
+        m.AskPin(s.channel, s.agent, s.until_ns, s.playback) for s in floor.state.sessions.values() if s.stage == "pin"
     ]
 
 
@@ -132,7 +132,7 @@ def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, 
     moved = _moved(floor, session, "pin", until_ns)
     step.events.append(moved)
     step.effects.append(m.Play(session.channel, moved.playback, sounds, ""))
-    step.effects.append(m.AskPin(session.channel, session.agent, until_ns))
+    step.effects.append(m.AskPin(session.channel, session.agent, until_ns, moved.playback))
     return step
 
 

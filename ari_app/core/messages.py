@@ -718,11 +718,15 @@ class ToFallback(Effect, frozen=True):
 
 
 class AskPin(Effect, frozen=True):
-    """Collect a PIN on ``channel`` in the shell until ``until_ns``; the outcome is ``PinChecked``."""
+    """Collect a PIN on ``channel`` in the shell until ``until_ns``; the outcome is ``PinChecked``.
+
+    The first key silences ``playback``, the prompt that asks for it.
+    """
 
     channel: str
     agent: str
     until_ns: int
+    playback: str
 
 
 class Alarm(Effect, frozen=True):

@@ -112,8 +112,8 @@ def grounds(why: m.Why) -> str:
         others = ", ".join(f"{n} {state(name)}" for name, n in sorted(why.not_eligible.items()))
         parts.append(f"not eligible: {others}")
     place = f"number {why.position}" if why.position > 1 else "first"
-    line = f" of {why.waiting}" if why.waiting > 1 else " and alone in line" if why.waiting == 1 else ""
-    parts.append(f"the caller had waited {duration(why.waited_ns)} and was {place}{line}")
+    place = f"{place} of {why.waiting}" if why.waiting > 1 else "alone in line"
+    parts.append(f"the caller had waited {duration(why.waited_ns)} and was {place}")
     return "; ".join(parts)
 
 
@@ -178,7 +178,7 @@ def _engine(event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan | m.Match
             found = f"{counted(event.calls, 'live call')}, {counted(event.channels, 'channel')}"
             return f"Asterisk compared ({found}); calls are offered from now on"
         case m.MatchingHeld():
-            return "the link to Asterisk is gone: nobody is offered a call until it is back"
+            return f"calls are not offered for now ({printable(event.reason, 80)}); calls in progress go on"
 
 
 def _caller(

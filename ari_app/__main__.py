@@ -1,0 +1,293 @@
+"""The command line: ``cordboard COMMAND``. Errors a user can meet end as one line and an exit status.
+
+Exit statuses: 0 done; 1 failed (the line says why and what to do); 2 wrong usage or a wrong
+definition; 3 another process has this journal or this Asterisk, do not start again; 4 nothing found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from ari_app.version import VERSION
+
+FAILED, USAGE, REPLACED, NOT_FOUND = 1, 2, 3, 4
+STATE_DIR = Path(__file__).resolve().parents[1] / ".runtime"
+
+app = App(
+    name="cordboard",
+    help="A call centre for Asterisk: survives its own death, explains every decision, traces every number.",
+    version=VERSION,
+    version_flags=["--version"],
+)
+
+StateDir = Annotated[Path, Parameter(name="--state-dir", env_var="CORDBOARD_STATE_DIR")]
+Format = Literal["table", "csv", "json"]
+
+
+@app.command
+def run(
+    *,
+    definition: Path | None = None,
+    state_dir: StateDir = STATE_DIR,
+    secrets: Path | None = None,
+    recordings: Path | None = None,
+    ari_url: str | None = None,
+    ami_port: int | None = None,
+    json_logs: bool | None = None,
+    debug: bool = False,
+) -> int:
+    """Run the call centre against an Asterisk that is configured for it.
+
+    Example: cordboard run --definition ./callcentre --state-dir /var/lib/cordboard
+
+    Parameters
+    ----------
+    definition: folder of the definition's TOML files
+    state_dir: where the journal, the secrets and the control socket live
+    secrets: the secrets file; STATE_DIR/secrets.toml if not given
+    recordings: where Asterisk writes recordings (an absolute path that both can write to)
+    ari_url: where ARI answers, e.g. http://127.0.0.1:8088/ari
+    ami_port: where AMI answers on loopback
+    json_logs: logs as JSON; if not given, JSON unless stderr is a terminal
+    debug: log more
+    """
+    from ari_app import log, settings
+    from ari_app.service import Service
+
+    log.configure(json=json_logs, debug=debug)
+    found = settings.resolve(
+        state_dir,
+        definition=definition,
+        secrets=secrets,
+        recordings=recordings,
+        ari_url=ari_url,
+        ami_port=ami_port,
+    )
+    asyncio.run(_serve(Service(found).run))
+    return 0
+
+
+async def _serve(work: Callable[[], object]) -> None:
+    """Run until SIGTERM or SIGINT, which end it in order."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work())  # type: ignore[call-overload]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):  # asked to stop: this is the ordinary end
+        await task
+
+
+@app.command
+def call(call_id: str, *, state_dir: StateDir = STATE_DIR, format: Format = "table") -> int:
+    """One call's whole story: events, decisions with reasons, segments, recording.
+
+    Example: cordboard call t5rn2c01k-17
+    """
+    from ari_app.store import reports
+
+    story = reports.call_story(_database(state_dir), call_id)
+    if story is None:
+        return _say(f"no call {call_id!r} in the books; cordboard report calls lists them", NOT_FOUND)
+    sys.stdout.write(reports.render_story(story, format))
+    return 0
+
+
+report = App(name="report", help="Figures from PostgreSQL, by the definitions of docs/metrics.md.")
+app.command(report)
+
+
+@report.command(name="calls")
+def report_calls(
+    *,
+    since: str = "today",
+    until: str = "",
+    format: Format = "table",
+    state_dir: StateDir = STATE_DIR,
+) -> int:
+    """Every call of a time range. Example: cordboard report calls --since 2h --format csv
+
+    Parameters
+    ----------
+    since: today, yesterday, 2h, 7d or an ISO 8601 instant
+    until: the end of the range; now if not given
+    """
+    from ari_app.store import reports
+
+    dsn = _database(state_dir)
+    rows = reports.calls(dsn, reports.parse_range(since, until))
+    sys.stdout.write(reports.render_calls(rows, format))
+    return 0
+
+
+@report.command(name="queues")
+def report_queues(
+    *,
+    since: str = "today",
+    until: str = "",
+    format: Format = "table",
+    state_dir: StateDir = STATE_DIR,
+) -> int:
+    """Queues: offered, answered, abandoned, service level, ASA, AHT. Example: cordboard report queues
+
+    Parameters
+    ----------
+    since: today, yesterday, 2h, 7d or an ISO 8601 instant
+    until: the end of the range; now if not given
+    """
+    from ari_app.store import reports
+
+    dsn = _database(state_dir)
+    rows = reports.queues(dsn, reports.parse_range(since, until))
+    sys.stdout.write(reports.render_queues(rows, format))
+    return 0
+
+
+agents = App(name="agents", help="Who is there; sign agents in and out, pause, resume, unlock their PIN.")
+app.command(agents)
+
+
+@agents.default
+@agents.command(name="list")
+def agents_list(*, format: Format = "table", state_dir: StateDir = STATE_DIR) -> int:
+    """All agents with their states. Example: cordboard agents"""
+    from ari_app.cli import agents as cli
+    from ari_app.settings import control_path
+
+    sys.stdout.write(cli.agents_list(control_path(state_dir), format))
+    return 0
+
+
+def _agent_command(action: str, doc: str) -> None:
+    def act(agent: str, *, reason: str = "", state_dir: StateDir = STATE_DIR) -> int:
+        from ari_app.cli import agents as cli
+        from ari_app.settings import control_path
+
+        print(cli.agents_act(control_path(state_dir), agent, action, reason))
+        return 0
+
+    act.__doc__ = doc
+    agents.command(act, name=action.replace("_", "-"))
+
+
+_agent_command("sign_in", "Sign an agent in. Example: cordboard agents sign-in bob")
+_agent_command("sign_out", "Sign an agent out, after the present call if there is one.")
+_agent_command("pause", "Pause an agent. Example: cordboard agents pause bob --reason lunch")
+_agent_command("resume", "Make a paused or not responding agent ready.")
+_agent_command("unlock", "Unlock an agent's PIN after too many wrong ones.")
+
+
+@app.command
+def watch(*, once: bool = False, state_dir: StateDir = STATE_DIR) -> int:
+    """Live view of queues, calls and agents. Ctrl-C ends it. Example: cordboard watch"""
+    from ari_app.cli import watch as cli
+    from ari_app.settings import control_path
+
+    cli.watch(control_path(state_dir), once=once)
+    return 0
+
+
+@app.command
+def phones(*, state_dir: StateDir = STATE_DIR, show_secrets: bool = True) -> int:
+    """What to register: users, passwords, agents' PINs. Example: cordboard phones"""
+    from ari_app.cli import phones as cli
+
+    sys.stdout.write(cli.phones(state_dir, show_secrets=show_secrets))
+    return 0
+
+
+@app.command
+def pin() -> int:
+    """Hash a PIN for the definition: asks for it, prints the line to copy. Example: cordboard pin"""
+    from ari_app.cli import phones as cli
+
+    print(cli.ask_pin())
+    return 0
+
+
+@app.command
+def check(definition: Path) -> int:
+    """Check a definition: every error with file, line and key. Example: cordboard check ./callcentre"""
+    from ari_app import config
+
+    loaded = config.load(definition)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}")
+    found = loaded.definition
+    print(
+        f"{definition}: good. {len(found.numbers)} numbers, {len(found.flows)} flows,"
+        f" {len(found.queues)} queues, {len(found.agents)} agents"
+    )
+    return 0
+
+
+def _database(state_dir: Path) -> str:
+    from ari_app import settings
+
+    runtime = settings.read_runtime(state_dir.absolute())
+    import os
+
+    dsn = os.environ.get("DATABASE_URL", "") or runtime.database_url
+    if not dsn:
+        raise settings.SettingsError(
+            f"no database is known: set DATABASE_URL, or start ./scripts/up, which writes"
+            f" {state_dir / settings.RUNTIME_FILE}"
+        )
+    return dsn
+
+
+def _say(text: str, status: int) -> int:
+    print(f"cordboard: {text}", file=sys.stderr)
+    return status
+
+
+def main() -> None:
+    """Entry point of the ``cordboard`` command."""
+    try:
+        status = app(result_action="return_value")
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 0  # the reader (head, less) has seen enough
+    except Exception as error:
+        status = _explain(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain(error: BaseException) -> int:
+    """One line for each error a user can meet; the traceback of any other, because it is our mistake."""
+    if isinstance(error, BaseExceptionGroup):
+        return max((_explain(inner) for inner in error.exceptions), default=FAILED)
+    from ari_app.problems import DefinitionErrors
+
+    if isinstance(error, DefinitionErrors):
+        return _say(str(error), USAGE)
+    known = {cls.__name__ for cls in type(error).__mro__}
+    if known & {"Replaced", "JournalLocked"}:
+        return _say(str(error), REPLACED)
+    if known & _USER_ERRORS:
+        return _say(str(error), FAILED)
+    raise error
+
+
+_USER_ERRORS = {
+    "AmiProblem",
+    "AriError",
+    "ControlError",
+    "EngineBroken",
+    "JournalError",
+    "PinError",
+    "ReportError",
+    "SecretsError",
+    "SettingsError",
+}
+"""By name, so that no command pays for importing what only another one can raise."""
+
+if __name__ == "__main__":
+    main()

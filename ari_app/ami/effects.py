@@ -1,0 +1,67 @@
+"""The recording of one participant's own channel, through AMI's MixMonitor.
+
+One monitor on each participant's own channel, option ``D`` (two channels interleaved), of which only
+the first, what that participant says, is used later: the other goes deaf when a partner's RTP
+sequence numbers jump. A monitor survives bridge moves and the death of this program. It is asked for
+through AMI because ARI's ``record`` answers success on a dialled channel and then fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from ari_app.ami.adapter import AmiAdapter, AmiChannelNotFound, AmiDown, AmiLost, AmiProblem, AmiTimedOut
+from ari_app.core import messages as m
+
+log = structlog.get_logger(__name__)
+
+MONITOR_VARIABLE = "CORDBOARD_MIXMONITOR"
+PATIENCE_S = 30.0
+"""How long a recording may wait for AMI to come back before it is called failed."""
+AGAIN_S = 0.25
+
+
+class Recorder:
+    """Starts monitors. ``folder`` is where Asterisk writes the raw tracks (an absolute path)."""
+
+    def __init__(self, ami: AmiAdapter, folder: Path, submit: Callable[[m.AnyInput], None]) -> None:
+        self._ami = ami
+        self._folder = folder
+        self._submit = submit
+
+    async def record(self, effect: m.Record) -> None:
+        """Begin the track; the outcome is submitted as ``RecordingBegun``."""
+        verify = effect.verify
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not await self._begin(effect, verify=verify):
+                    verify = True  # whether it began is unknown now
+                    await asyncio.sleep(AGAIN_S)
+        except AmiChannelNotFound:
+            # Hung up before it began; the recording's end counts this track as silence.
+            self._done(effect, "channel gone")
+        except TimeoutError:
+            self._done(effect, f"AMI did not answer for {PATIENCE_S:g} s")
+        except AmiProblem as error:
+            self._done(effect, str(error))
+
+    async def _begin(self, effect: m.Record, *, verify: bool) -> bool:
+        try:
+            if not (verify and await self._runs(effect.channel)):
+                await self._ami.mix_monitor_start(effect.channel, str(self._folder / effect.file))
+        except (AmiDown, AmiLost, AmiTimedOut) as error:
+            log.debug("ami away, the recording waits", channel=effect.channel, error=str(error))
+            return False
+        self._submit(m.RecordingBegun(effect.call, effect.channel, ok=True))
+        return True
+
+    async def _runs(self, channel: str) -> bool:
+        answer = await self._ami.action("Getvar", Channel=channel, Variable=MONITOR_VARIABLE)
+        return bool(answer.get("Value"))
+
+    def _done(self, effect: m.Record, error: str) -> None:
+        self._submit(m.RecordingBegun(effect.call, effect.channel, ok=False, error=error))

@@ -1,0 +1,71 @@
+"""Logs: one line per thing worth reading, with the call's id; ids only, never people.
+
+In a terminal the lines are for eyes; elsewhere (a service) they are JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+from ari_app.core import messages as m
+
+_QUIET: tuple[type[m.Event], ...] = (
+    m.InputAwaited,
+    m.NodeEntered,
+    m.TimeoutRenewed,
+    m.OfferDialled,
+    m.ReleaseAwaited,
+    m.CallerReleased,
+    m.LegReleased,
+    m.SessionMoved,
+)
+"""Worth journalling, not worth a line by default."""
+_LOUD: tuple[type[m.Event], ...] = (m.CallQuarantined, m.RecordingFailed, m.ConnectFailed, m.MatchingHeld)
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_LEFT_OUT = frozenset({"type", "why", "definition"})
+
+log = structlog.get_logger("cordboard")
+
+
+def configure(*, json: bool | None = None, debug: bool = False) -> None:
+    """Set up logging to stderr. ``json`` None: JSON unless stderr is a terminal."""
+    as_json = not sys.stderr.isatty() if json is None else json
+    level = logging.DEBUG if debug else logging.INFO
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=shared,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+def log_event(event: m.AnyEvent) -> None:
+    """The line of one committed event: what happened, to whom (ids), and why if that is a word."""
+    words = _WORDS.sub(" ", type(event).__name__).lower()
+    facts = {
+        name: value
+        for name, value in msgspec.structs.asdict(event).items()
+        if name not in _LEFT_OUT and value not in ("", 0)
+    }
+    if isinstance(event, _LOUD):
+        log.warning(words, **facts)
+    elif isinstance(event, _QUIET):
+        log.debug(words, **facts)
+    else:
+        log.info(words, **facts)

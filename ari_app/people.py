@@ -1,0 +1,83 @@
+"""Who is calling: numbers and names, kept apart from events so that they can be erased.
+
+Asterisk tells them with the channel, before the call has an id; they wait here until it has one.
+They come raw from the caller (markup, control bytes, line breaks), so what is shown on a phone is
+reduced to what a SIP display name may safely hold.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import structlog
+
+from ari_app.core import messages as m
+from ari_app.store.journal import Journal, JournalUnavailable, Person
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED = 2_000
+NAME_SHOWN = 40
+NUMBER_SHOWN = 32
+_NUMBER_CHARACTERS = frozenset("0123456789+*#")
+_NAME_REFUSED = frozenset('"<>\\;,%')
+
+
+class People:
+    """``is_known`` tells whether a channel belongs to a call already: then it is not news."""
+
+    def __init__(self, journal: Journal, is_known: Callable[[str], bool]) -> None:
+        self._journal = journal
+        self._is_known = is_known
+        self._arriving: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._cache: OrderedDict[str, Person | None] = OrderedDict()
+
+    def arriving(self, channel: str, number: str, name: str) -> None:
+        """A channel came in with this caller id."""
+        if not self._is_known(channel):
+            self._arriving[channel] = (number, name)
+            while len(self._arriving) > REMEMBERED:
+                self._arriving.popitem(last=False)
+
+    def on_event(self, event: m.AnyEvent) -> None:
+        """Give the caller's row to the call that was just opened."""
+        if isinstance(event, m.SessionOpened):
+            self._arriving.pop(event.channel, None)
+        elif isinstance(event, m.CallOpened):
+            number, name = self._arriving.pop(event.channel, ("", ""))
+            self._remember(event.call, Person(event.call, number, name))
+            try:
+                self._journal.put_person(event.call, number, name)
+            except JournalUnavailable as error:
+                log.warning("caller's row not kept", call=event.call, error=str(error))
+
+    def of(self, call: str) -> Person | None:
+        """Who called, or None if that is not known here (any more)."""
+        if call in self._cache:
+            return self._cache[call]
+        try:
+            person = self._journal.person(call)
+        except JournalUnavailable as error:
+            log.warning("caller's row not read", call=call, error=str(error))
+            return None
+        self._remember(call, person)
+        return person
+
+    def display(self, call: str, queue_name: str) -> str:
+        """The caller id an agent's phone shows: queue and caller, as ``"Sales: Ann" <+4930...>``."""
+        person = self.of(call)
+        number, name = (person.number, person.name) if person else ("", "")
+        shown_number = "".join(c for c in number if c in _NUMBER_CHARACTERS)[:NUMBER_SHOWN]
+        shown_name = _printable(name) or shown_number or "unknown"
+        return f'"{_printable(queue_name)}: {shown_name}" <{shown_number}>'
+
+    def _remember(self, call: str, person: Person | None) -> None:
+        self._cache[call] = person
+        while len(self._cache) > REMEMBERED:
+            self._cache.popitem(last=False)
+
+
+def _printable(text: str) -> str:
+    kept = "".join(c if c.isprintable() and c not in _NAME_REFUSED else " " for c in text[: 4 * NAME_SHOWN])
+    return " ".join(kept.split())[:NAME_SHOWN]

@@ -1,0 +1,299 @@
+"""One running Cordboard: everything wired together, every task owned by one TaskGroup."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from ari_app import clock as clocks
+from ari_app import config, recovery
+from ari_app.ami.adapter import AmiAdapter, AmiProblem
+from ari_app.ami.effects import Recorder
+from ari_app.ari.client import AriLink, AriSettings, LinkState
+from ari_app.ari.effects import AriEffects
+from ari_app.ari.errors import AriError
+from ari_app.ari.translate import ALLOWED_EVENTS, Translator
+from ari_app.core import messages as m
+from ari_app.core.floor import Floor
+from ari_app.engine import Engine
+from ari_app.log import log_event
+from ari_app.people import People
+from ari_app.pin_entry import PinDesk
+from ari_app.pins import PinBook
+from ari_app.secrets_file import Secrets
+from ari_app.settings import Settings
+from ari_app.store.journal import Journal, JournalCorrupt, JournalError, ProcessLock
+from ari_app.store.recordings import RecordingLost, assemble
+from ari_app.version import VERSION
+from ari_app.web import control
+from ari_app.web.messages import Readiness
+from ari_app.web.view import Recent, View, build_view
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_S = 5.0
+CLOSE_AGAIN_S = 0.5
+SHIPPER_AGAIN_S = 1.0
+STOP_LIMIT_S = 5.0
+ARI_USER = AMI_USER = "cordboard"
+
+
+class Service:
+    """Wiring and life of one process. ``run`` ends by cancellation or with the error that ended it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        loaded = config.load(settings.definition_dir)
+        for warning in loaded.warnings:
+            log.warning("definition", problem=str(warning))
+        self._loaded = loaded
+        secrets = Secrets.load_or_create(settings.secrets_path, loaded.site, tuple(loaded.definition.agents))
+        self._lock = ProcessLock(settings.journal_path)
+        self._journal, floor = _open_journal(settings.journal_path)
+        self._clock = clocks.Clock.resume(floor.state.boot_id, floor.state.offset_ns, floor.state.at_ns)
+        self._recent = Recent()
+        self.engine = Engine(floor, self._journal, self._clock, self._run_effect, self._on_event)
+        self._people = People(self._journal, self._is_known)
+        self._pins = PinDesk(
+            PinBook(loaded.site.pins, secrets.pins),
+            self._clock,
+            self.engine.submit,
+            self._spawn,
+            lambda channel: channel in floor.state.sessions,
+            self._run_effect,
+        )
+        self._translator = Translator(loaded.definition, self._people.arriving, self._pins.take)
+        self._link = AriLink(
+            AriSettings(
+                base_url=settings.ari_url,
+                username=ARI_USER,
+                password=secrets.ari_password,
+                allowed_events=ALLOWED_EVENTS,
+            ),
+            self._on_ari_event,
+            self._on_link_state,
+        )
+        self._link.subscriptions.update(_endpoints(loaded))
+        self._ami = AmiAdapter(
+            settings.ami_host,
+            settings.ami_port,
+            AMI_USER,
+            secrets.ami_password,
+            on_state=_log_ami,
+        )
+        self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
+        self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
+        self._recovery = recovery.Recovery(self.engine, self._link, self._translator)
+        self._link_is_up = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # ------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Serve calls until cancelled.
+
+        Raises (in an ExceptionGroup): Replaced, WrongCredentials and other set-up errors of ARI;
+        AmiLoginRefused; EngineBroken; JournalConflict; SocketUnusable.
+        """
+        engine, clock = self.engine, self._clock
+        engine.hold()
+        started = m.EngineStarted(
+            recovery.new_epoch(), self._journal.node, clocks.boot_id(), clock.offset_ns, VERSION
+        )
+        engine.take([started, m.DefinitionGiven(self._loaded.definition, self._loaded.digest)])
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(engine.run())
+                tasks.create_task(self._link.run())
+                tasks.create_task(self._ami.run())
+                tasks.create_task(self._close_gaps())
+                tasks.create_task(self._keep_house())
+                tasks.create_task(control.serve(self, self.settings.control_path))
+                if self.settings.database_url:
+                    tasks.create_task(self._ship())
+                else:
+                    log.warning("no DATABASE_URL: events stay in the journal, there will be no reports")
+                gc.freeze()  # what exists now lives as long as the process: no need to look at it again
+        finally:
+            self._tasks = None
+            engine.save_snapshot()
+            self._journal.close()
+            self._lock.release()
+
+    async def _close_gaps(self) -> None:
+        """Whenever the link comes up: bring floor and Asterisk together."""
+        while True:
+            await self._link_is_up.wait()
+            self._link_is_up.clear()
+            try:
+                await self._recovery.close()
+            except AriError as error:
+                log.warning("snapshot of asterisk failed", error=str(error))
+                await asyncio.sleep(CLOSE_AGAIN_S)
+                if self._link.up:
+                    self._link_is_up.set()
+
+    async def _keep_house(self) -> None:
+        """Sync and prune the journal, off the loop."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            live = frozenset(self.engine.floor.state.calls)
+            try:
+                await asyncio.to_thread(self._journal.checkpoint)
+                await asyncio.to_thread(self._journal.prune, live)
+            except JournalError as error:
+                log.warning("journal not tidied", error=str(error))
+
+    async def _ship(self) -> None:
+        """Keep the shipper, a process of its own, alive."""
+        command = (
+            sys.executable,
+            "-m",
+            "ari_app.store.shipper",
+            "--journal",
+            str(self.settings.journal_path),
+            "--parent",
+            str(os.getpid()),
+        )
+        environment = {**os.environ, "DATABASE_URL": self.settings.database_url}
+        while True:
+            process = await asyncio.create_subprocess_exec(*command, env=environment)
+            try:
+                code = await process.wait()
+            finally:
+                if process.returncode is None:
+                    await _stop(process)
+            log.error("shipper ended; it is started again", code=code)
+            await asyncio.sleep(SHIPPER_AGAIN_S)
+
+    # ------------------------------------------------------------ what Asterisk says
+
+    def _on_ari_event(self, event: object) -> None:
+        item = self._translator.translate(event)
+        if item is not None:
+            self.engine.submit(item)
+
+    def _on_link_state(self, state: LinkState) -> None:
+        facts = {"attempt": state.attempt, "error": str(state.error) if state.error else ""}
+        if state.phase == "up":
+            log.info("asterisk is connected", **{k: v for k, v in facts.items() if v})
+            self._link_is_up.set()
+        elif state.phase == "down":
+            if self.engine.floor.state.matching:
+                log.error("asterisk is gone", **facts)
+            self._link_is_up.clear()
+            self._recovery.lost(str(state.error or "disconnected"))
+        elif state.phase == "silent":
+            log.error("asterisk does not answer", **facts)
+
+    def _is_known(self, channel: str) -> bool:
+        floor = self.engine.floor
+        return channel in floor.by_channel or channel in floor.state.closing
+
+    # ------------------------------------------------------------ what the core wishes
+
+    def _run_effect(self, effect: m.AnyEffect) -> None:
+        match effect:
+            case m.Record():
+                self._spawn(self._recorder.record(effect))
+            case m.Assemble():
+                self._spawn(self._assemble(effect))
+            case m.AskPin():
+                self._pins.ask(effect)
+            case m.Alarm():
+                log.error("alarm", call=effect.call, text=effect.text)
+            case _:
+                self._effects.run(effect)
+
+    async def _assemble(self, effect: m.Assemble) -> None:
+        folder = self.settings.recordings_dir
+        try:
+            done = await asyncio.to_thread(assemble, folder, effect.recording, effect.tracks)
+        except (RecordingLost, OSError, EOFError) as error:
+            self.engine.submit(m.RecordingAssembled(effect.call, ok=False, error=str(error)))
+        else:
+            self.engine.submit(
+                m.RecordingAssembled(effect.call, ok=True, file=done.file, duration_ns=done.duration_ns)
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:  # shutting down, or not up yet: recovery will ask for it again
+            work.close()
+            return
+        self._tasks.create_task(work)
+
+    def _on_event(self, at_ns: int, event: m.AnyEvent) -> None:
+        self._people.on_event(event)
+        self._recent.add(at_ns, (event,))
+        log_event(event)
+
+    # ------------------------------------------------------------ the desk (control API)
+
+    def view(self) -> View:
+        """The picture of this instant."""
+        engine = self.engine
+        return build_view(engine.floor, engine.stats, self._recent, self._clock.now_ns(), self._people.of)
+
+    async def ask(self, item: m.AgentAsked) -> None:
+        """A wish from the terminal; returns when it is committed."""
+        await self.engine.ask(item)
+
+    def ready(self) -> Readiness:
+        """Whether calls are served."""
+        return Readiness(
+            recovered=self.engine.floor.state.matching,
+            ari=self._link.up,
+            ami=self._ami.connected,
+            journal_seq=self._journal.last_seq,
+            shipper_lag=self._journal.last_seq - self._journal.shipped().seq,
+        )
+
+
+def _open_journal(path: Path) -> tuple[Journal, Floor]:
+    """The journal and the floor it leaves. One that cannot be used is set apart, never deleted."""
+    try:
+        journal = Journal(path)
+        try:
+            return journal, recovery.fold(journal)
+        except (JournalCorrupt, msgspec.MsgspecError, KeyError, ValueError):
+            journal.close()
+            raise
+    except (JournalCorrupt, msgspec.MsgspecError, KeyError, ValueError) as error:
+        apart = Journal.set_apart(path)
+        log.critical("journal cannot be used and was set apart", file=str(apart), error=str(error))
+        return Journal(path), Floor()
+
+
+def _endpoints(loaded: config.Loaded) -> set[str]:
+    """Endpoints whose legs we must hear about: agents', phones' and trunks'."""
+    names = {agent.endpoint for agent in loaded.definition.agents.values()}
+    names.update(loaded.site.phones, loaded.site.trunks)
+    return {f"endpoint:PJSIP/{name}" for name in names}
+
+
+def _log_ami(connected: bool, why: AmiProblem | None) -> None:
+    if connected:
+        log.info("ami is connected")
+    else:
+        log.warning("ami is gone; recordings wait for it", error=str(why) if why else "")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):  # ended by itself meanwhile: the goal is met
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_LIMIT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
