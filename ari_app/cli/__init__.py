@@ -1,0 +1,1 @@
+"""The terminal commands around a running Cordboard. They read the control API and the reports."""

@@ -1,0 +1,105 @@
+"""The local control API: a unix socket that only the owner of the process may use.
+
+``serve`` imports the web framework in a thread, so that calls never wait for it, and runs inside
+the engine's event loop: every answer is short, and the picture is built at most a few times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from ari_app.core.messages import AgentAsked
+from ari_app.web.errors import SocketUnusable
+from ari_app.web.messages import Readiness
+from ari_app.web.view import View
+
+PATH_LIMIT = 107
+"""Bytes that fit into ``sockaddr_un.sun_path`` on Linux (unix(7)), without the final NUL."""
+PROBE_LIMIT_S = 1.0
+
+
+class Desk(Protocol):
+    """What the control API needs of the running call centre."""
+
+    def view(self) -> View:
+        """The picture of this instant."""
+        ...
+
+    async def ask(self, item: AgentAsked) -> None:
+        """Give a wish to the engine; returns when it was stepped and committed."""
+        ...
+
+    def ready(self) -> Readiness: ...
+
+
+async def serve(desk: Desk, path: Path) -> None:
+    """Answer on the unix socket ``path`` (mode 600) until cancelled; then the socket is removed.
+
+    Raises:
+        SocketUnusable: the path is too long, taken by another process, or no socket at all.
+    """
+    with listening(path) as sock:
+        routes = await asyncio.to_thread(importlib.import_module, "ari_app.web.routes")
+        await routes.run(desk, sock)
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at ``path``; a stale one is replaced, one that answers is not."""
+    if len(os.fsencode(path)) > PATH_LIMIT:
+        raise SocketUnusable(
+            f"{path}: a socket's path may have {PATH_LIMIT} bytes at most, this one has"
+            f" {len(os.fsencode(path))}; choose a shorter state directory"
+        )
+    _clear(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        # Linux gives the file the unbound socket's mode: there is no instant in which others may connect.
+        os.fchmod(sock.fileno(), 0o600)
+        try:
+            sock.bind(os.fspath(path))
+        except OSError as error:
+            raise SocketUnusable(f"{path}: can't listen there: {error.strerror}") from error
+        own = path.stat()
+        try:
+            sock.listen(64)
+            sock.setblocking(False)
+            yield sock
+        finally:
+            _remove(path, own)
+
+
+def _clear(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise SocketUnusable(f"{path}: is there and is no socket; move it away, Cordboard listens there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_LIMIT_S)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError as error:
+            if error.errno != errno.ECONNREFUSED:
+                raise SocketUnusable(f"{path}: can't be replaced: {error.strerror or error}") from error
+        else:
+            raise SocketUnusable(f"{path}: another Cordboard answers there; stop it first")
+    path.unlink(missing_ok=True)
+
+
+def _remove(path: Path, own: os.stat_result) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return  # somebody removed it: the goal is met
+    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""The JSON bodies of the control API that are not the view itself."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ari_app.web.view import AgentView
+
+PROBLEM_TYPE = "application/problem+json"  # RFC 9457
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 shapes it; ``nearest``: valid names that may have been meant."""
+
+    title: str
+    status: int
+    detail: str = ""
+    nearest: tuple[str, ...] = ()
+
+
+class Ask(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /agents/{id}/{action}``. ``by`` says from where, never who."""
+
+    reason: str = ""
+    by: str = "api"
+
+
+class Done(Struct, frozen=True):
+    """The agent as they are after the wish, and a sentence about it."""
+
+    said: str
+    agent: AgentView
+
+
+class Health(Struct, frozen=True):
+    alive: bool
+
+
+class Readiness(Struct, frozen=True):
+    """Whether calls are served. ``shipper_lag``: rows not yet in PostgreSQL; None = not known."""
+
+    recovered: bool
+    ari: bool
+    ami: bool
+    journal_seq: int
+    shipper_lag: int | None = None
+
+    def ready(self) -> bool:
+        """AMI only records: without it calls are still served."""
+        return self.recovered and self.ari
