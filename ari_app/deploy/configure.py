@@ -78,9 +78,7 @@ def plain_errors() -> Iterator[None]:
 
 
 @app.default
-def main(
-    *, definition: Path, state_dir: Path, modules_dir: Path | None = None, sip_port: int | None = None
-) -> int:
+def main(*, definition: Path, state_dir: Path, sip_port: int | None = None) -> int:
     """Applies the migrations to DATABASE_URL and writes secrets and Asterisk's configuration."""
     progress = Progress()
     database_url = os.environ.get("DATABASE_URL", "")
@@ -90,7 +88,7 @@ def main(
                 raise DeployError("DATABASE_URL is not set: postgresql://USER:PASSWORD@HOST/DATABASE")
             loaded = load(definition)
             migrate(database_url)
-            options = replace(render_options(state_dir), modules_dir=modules_dir, sip_port=sip_port)
+            options = replace(render_options(state_dir), sip_port=sip_port)
             rendered = configure(loaded, state_dir, database_url, options)
     except DeployError as failed:
         sys.stderr.write(f"error: {failed}\n")
