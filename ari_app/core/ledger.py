@@ -374,6 +374,10 @@ class _Book:
         self.at_ns = at_ns
         self.changes: list[RowChange] = []
 
+    def closed(self, row: SegmentRow | AgentIntervalRow) -> SegmentRow | AgentIntervalRow:
+        # A reboot may find the clock set back; then the row lasts no time rather than a negative one.
+        return replace(row, to_ns=max(self.at_ns, row.from_ns))
+
     # ------------------------------------------------------------ the definition
 
     def define(self, definition: Definition) -> None:
@@ -389,7 +393,7 @@ class _Book:
             # Who is at work stays until they sign out.
             if key not in definition.agents and agent_now.interval.state == "signed_out":
                 del self.state.agents[key]
-                self.changes.append(replace(agent_now.interval, to_ns=self.at_ns))
+                self.changes.append(self.closed(agent_now.interval))
 
     # ------------------------------------------------------------ the call
 
@@ -472,7 +476,7 @@ class _Book:
         if now is not None and now.from_ns == self.at_ns:
             seq = now.seq  # It lasted no time: the new state takes its row.
         elif now is not None:
-            self.changes.append(replace(now, to_ns=self.at_ns))
+            self.changes.append(self.closed(now))
         call.caller = SegmentRow(call.row.call, "caller", "", seq, state, queue, peer, self.at_ns)
         self.changes.append(call.caller)
 
@@ -484,7 +488,7 @@ class _Book:
         if now is not None and now.from_ns == self.at_ns:
             seq = now.seq
         elif now is not None:
-            self.changes.append(replace(now, to_ns=self.at_ns))
+            self.changes.append(self.closed(now))
         row = SegmentRow(call.row.call, "agent", agent, seq, state, queue, "caller", self.at_ns)
         call.agents[agent] = row
         self.changes.append(row)
@@ -492,11 +496,11 @@ class _Book:
     def close_leg(self, call: OpenCall, agent: str) -> None:
         now = call.agents.pop(agent, None)
         if now is not None:
-            self.changes.append(replace(now, to_ns=self.at_ns))
+            self.changes.append(self.closed(now))
 
     def close_segments(self, call: OpenCall) -> None:
         if call.caller is not None:
-            self.changes.append(replace(call.caller, to_ns=self.at_ns))
+            self.changes.append(self.closed(call.caller))
             call.caller = None
         for agent in [name for name, row in call.agents.items() if row.state != "wrap_up"]:
             self.close_leg(call, agent)
@@ -604,7 +608,7 @@ class _Book:
             if now.from_ns == self.at_ns:
                 seq = now.seq
             else:
-                self.changes.append(replace(now, to_ns=self.at_ns))
+                self.changes.append(self.closed(now))
         interval = AgentIntervalRow(agent, seq, state, reason, call, self.at_ns)
         self.changes.append(interval)
         if known is None:
@@ -629,7 +633,9 @@ class _Book:
     def charge_wrap_up(self, call: OpenCall, agent: str) -> None:
         from_ns = call.wrap_up_from_ns.pop(agent, None)
         if from_ns is not None:
-            self.change(call, replace(call.row, wrap_up_ns=call.row.wrap_up_ns + self.at_ns - from_ns))
+            self.change(
+                call, replace(call.row, wrap_up_ns=call.row.wrap_up_ns + max(self.at_ns - from_ns, 0))
+            )
             self.close_leg(call, agent)
 
     def free_agent(self, event: AgentFreed) -> None:

@@ -205,6 +205,8 @@ class Journal:
         try:
             kind = self._db.execute("PRAGMA application_id").fetchone()[0]
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if kind == 0 and self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+                raise JournalUnavailable(f"{self.path}: the journal is still empty")
             if kind != APPLICATION_ID:
                 raise JournalCorrupt(f"{self.path}: a SQLite file, but not a Cordboard journal")
             if version != SCHEMA_VERSION:
@@ -343,6 +345,14 @@ class Journal:
             (after_seq, limit),
         )
         return [Row(*row) for row in found]
+
+    def last_before_other_epochs(self, epochs: Sequence[str]) -> int:
+        """The number before the first event of a run that is not among ``epochs``; else the last one."""
+        known = msgspec.json.encode(list(epochs)).decode()
+        found = self._read(
+            "SELECT min(seq) - 1 FROM events WHERE epoch NOT IN (SELECT value FROM json_each(?))", (known,)
+        )
+        return self.newest() if found[0][0] is None else found[0][0]
 
     def replay(self, after_seq: int = 0) -> Iterator[Recorded]:
         """All events after ``after_seq`` in order. Raises ``JournalCorrupt`` at one it cannot read.
