@@ -20,7 +20,8 @@ log = structlog.get_logger(__name__)
 REMEMBERED = 2_000
 NAME_SHOWN = 40
 NUMBER_SHOWN = 32
-_NUMBER_CHARACTERS = frozenset("0123456789+*#")
+ANONYMOUS = "anonymous"
+_NUMBER_CHARACTERS = frozenset("0123456789+*#._-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _NAME_REFUSED = frozenset('"<>\\;,%')
 
 
@@ -70,7 +71,7 @@ class People:
         number, name = (person.number, person.name) if person else ("", "")
         shown_number = "".join(c for c in number if c in _NUMBER_CHARACTERS)[:NUMBER_SHOWN]
         shown_name = _printable(name) or shown_number or "unknown"
-        return f'"{_printable(queue_name)}: {shown_name}" <{shown_number}>'
+        return f'"{_printable(queue_name)}: {shown_name}" <{shown_number or ANONYMOUS}>'
 
     def _remember(self, call: str, person: Person | None) -> None:
         self._cache[call] = person

@@ -16,7 +16,7 @@ import structlog
 
 from ari_app import clock as clocks
 from ari_app import config, recovery
-from ari_app.ami.adapter import AmiAdapter, AmiProblem
+from ari_app.ami.adapter import AmiAdapter
 from ari_app.ami.effects import Recorder
 from ari_app.ari.client import AriLink, AriSettings, LinkState
 from ari_app.ari.effects import AriEffects
@@ -88,7 +88,6 @@ class Service:
             settings.ami_port,
             AMI_USER,
             secrets.ami_password,
-            on_state=_log_ami,
         )
         self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
@@ -184,17 +183,11 @@ class Service:
             self.engine.submit(item)
 
     def _on_link_state(self, state: LinkState) -> None:
-        facts = {"attempt": state.attempt, "error": str(state.error) if state.error else ""}
         if state.phase == "up":
-            log.info("asterisk is connected", **{k: v for k, v in facts.items() if v})
             self._link_is_up.set()
         elif state.phase == "down":
-            if self.engine.floor.state.matching:
-                log.error("asterisk is gone", **facts)
             self._link_is_up.clear()
             self._recovery.lost(str(state.error or "disconnected"))
-        elif state.phase == "silent":
-            log.error("asterisk does not answer", **facts)
 
     def _is_known(self, channel: str) -> bool:
         floor = self.engine.floor
@@ -275,17 +268,11 @@ def _open_journal(path: Path) -> tuple[Journal, Floor]:
 
 
 def _endpoints(loaded: config.Loaded) -> set[str]:
-    """Endpoints whose legs we must hear about: agents', phones' and trunks'."""
-    names = {agent.endpoint for agent in loaded.definition.agents.values()}
-    names.update(loaded.site.phones, loaded.site.trunks)
-    return {f"endpoint:PJSIP/{name}" for name in names}
+    """Agents' endpoints: what their legs do is heard even outside Stasis (busy, declined, gone).
 
-
-def _log_ami(connected: bool, why: AmiProblem | None) -> None:
-    if connected:
-        log.info("ami is connected")
-    else:
-        log.warning("ami is gone; recordings wait for it", error=str(why) if why else "")
+    Callers' channels are in Stasis from the first moment; their endpoints would only double every event.
+    """
+    return {f"endpoint:PJSIP/{agent.endpoint}" for agent in loaded.definition.agents.values()}
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

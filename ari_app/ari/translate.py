@@ -76,6 +76,7 @@ class Translator:
         self.entries = Entries(definition)
         self.on_person = on_person
         self._take_digit = take_digit
+        self._last_key: dict[str, tuple[str, str]] = {}
 
     def translate(self, event: object) -> m.AnyInput | None:
         """The input an ARI event amounts to, or None."""
@@ -83,6 +84,7 @@ class Translator:
             case ari.StasisStart():
                 return self._arrived(event)
             case ari.StasisEnd():
+                self._last_key.pop(event.channel.id, None)
                 return m.ChannelLeft(event.channel.id)
             case ari.ChannelDestroyed():
                 return m.ChannelGone(event.channel.id, event.cause)
@@ -92,13 +94,21 @@ class Translator:
                 if event.channel.state == _RINGING and LEG_MARK in event.channel.id:
                     return m.LegRinging(event.channel.id)
             case ari.ChannelDtmfReceived():
-                if not self._take_digit(event.channel.id, event.digit):
-                    return m.DigitPressed(event.channel.id, event.digit)
+                return self._pressed(event)
             case ari.PlaybackFinished():
                 return m.PromptEnded(event.playback.id, event.playback.state == "done")
             case _:
                 pass  # nothing that a decision depends on
         return None
+
+    def _pressed(self, event: ari.ChannelDtmfReceived) -> m.DigitPressed | None:
+        # Who is subscribed to a channel and to its endpoint gets each of its events twice, with one
+        # timestamp. Every other input may come twice; a key pressed twice means something else.
+        channel, key = event.channel.id, (event.timestamp, event.digit)
+        if self._last_key.get(channel) == key:
+            return None
+        self._last_key[channel] = key
+        return None if self._take_digit(channel, event.digit) else m.DigitPressed(channel, event.digit)
 
     def _arrived(self, event: ari.StasisStart) -> m.AnyInput | None:
         role = event.args[0] if event.args else ""
