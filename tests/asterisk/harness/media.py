@@ -281,7 +281,7 @@ class MediaServer:
 def main() -> None:
     gc.disable()  # nothing here makes cycles, and a collection would be heard as jitter
     with suppress(PermissionError):  # a courtesy to pacing that only root may ask for
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     MediaServer().run()
 
 

@@ -65,7 +65,7 @@ class Call:
         self._invite_branch = ""
         self._cancelled = False
         self._rang, self._was_answered, self._gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._heard_of = asyncio.Event()
+        self._heard_of, self._settled = asyncio.Event(), asyncio.Event()
 
     @property
     def ear(self) -> Ear:
@@ -148,9 +148,12 @@ class Call:
     async def _repeat_ok(self, response: Message) -> None:
         """RFC 3261, 13.3.1.4: the 200 again until the ACK comes."""
         interval_s = sip.T1_S
-        while self.acknowledged_ns is None and self.end is None and interval_s < 16:
-            await asyncio.sleep(interval_s)
-            if self.acknowledged_ns is None and self.end is None:
+        while interval_s < 16:
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._settled.wait()
+                return
+            except TimeoutError:
                 self.phone.endpoint.answer(self.invite, response)
             interval_s *= 2
 
@@ -177,7 +180,7 @@ class Call:
     async def _bye(self) -> None:
         request = self._in_dialog("BYE")
         ended_ns = monotonic_ns()
-        self.phone.spawn(self._say_bye(request))
+        self.phone.spawn(self._say_bye(request), to_the_end=True)
         await self.finish("us", 200, at_ns=ended_ns)
 
     async def _say_bye(self, request: Message) -> None:
@@ -186,7 +189,7 @@ class Call:
     async def _cancel(self) -> None:
         self._cancelled = True
         # RFC 3261, 9.1: no CANCEL before a provisional response.
-        await asyncio.wait_for(self._heard_of.wait(), 5)
+        await self._wait(self._heard_of, "had no response at all", 5)
         if self.end is not None or self.answered_ns is not None:
             return
         headers = [("via", self.invite.header("via")), ("max-forwards", "70")]
@@ -250,6 +253,7 @@ class Call:
         match request.method:
             case "ACK":
                 self.acknowledged_ns = self.acknowledged_ns or request.at_ns
+                self._settled.set()
                 if request.body:
                     await self._listen_to(Sdp.parse(request.body))
             case "CANCEL":
@@ -281,7 +285,7 @@ class Call:
         if self.end is None:
             self.end = End(by, code, q850, at_ns or monotonic_ns())
             await self.voice.close()
-            for event in (self._rang, self._was_answered, self._heard_of, self._gone):
+            for event in (self._rang, self._was_answered, self._heard_of, self._settled, self._gone):
                 event.set()
 
     # Dialog.
@@ -417,8 +421,9 @@ class Phone:
         self._by_id: dict[str, Call] = {}
         self._opening: dict[str, asyncio.Event] = {}  # calls that came in and have no audio port yet
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_the_end: list[asyncio.Task[None]] = []
         self._errors: list[BaseException] = []
-        self._arrived = asyncio.Condition()
+        self._arrived, self._taken = asyncio.Condition(), 0
         self._registered = False
         self._register_id, self._register_cseq = secrets.token_hex(8), 0
 
@@ -440,12 +445,15 @@ class Phone:
         Raises:
             BaseExceptionGroup: errors of policies and transactions.
         """
-        for call in self.calls:
-            await call.hang_up()
-        if self._registered:
-            await self.register(expires_s=0)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+        try:
+            for call in self.calls:
+                await call.hang_up()
+            if self._registered:
+                await self.register(expires_s=0)
+            if self._to_the_end:
+                await asyncio.wait(self._to_the_end, timeout=2)
+        except (SipError, AssertionError, TimeoutError) as error:
+            self._errors.append(error)  # nobody answers: the port is closed all the same
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -453,10 +461,12 @@ class Phone:
         if self._errors:
             raise BaseExceptionGroup(f"{self.name}'s phone failed", self._errors)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run in the background; an error is raised by :meth:`close`."""
+    def spawn(self, work: Coroutine[Any, Any, None], *, to_the_end: bool = False) -> None:
+        """Run in the background; an error is raised by :meth:`close`, which waits ``to_the_end`` of a BYE."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        if to_the_end:
+            self._to_the_end.append(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -574,7 +584,7 @@ class Phone:
     def describe(self, voice: Voice, offer: Sdp | None) -> Sdp:
         """Our audio: both codecs, the offer's first one preferred."""
         payload_type, event_type = (offer.payload_type, offer.event_type) if offer else (0, 101)
-        return Sdp(self.endpoint.host, voice.port, payload_type, event_type)
+        return Sdp(self._media.host, voice.port, payload_type, event_type)
 
     # Requests from Asterisk.
 
@@ -619,15 +629,19 @@ class Phone:
         else:
             await self.policy(call)
 
-    async def called(self, within_s: float = 5.0, nth: int | None = None) -> Call:
-        """Wait for the next incoming call after those there are, or the nth ever (from 0)."""
-        wanted = len(self.incoming) if nth is None else nth
+    async def called(self, within_s: float = 5.0) -> Call:
+        """The oldest incoming call that this has not returned yet, waited for if need be.
+
+        Raises:
+            AssertionError: no call came in time.
+        """
         try:
             async with asyncio.timeout(within_s), self._arrived:
-                await self._arrived.wait_for(lambda: len(self.incoming) > wanted)
+                await self._arrived.wait_for(lambda: len(self.incoming) > self._taken)
         except TimeoutError:
-            raise AssertionError(f"{self.name}'s phone did not ring in {within_s} s") from None
-        return self.incoming[wanted]
+            raise AssertionError(f"{self.name}'s phone was not called in {within_s} s") from None
+        self._taken += 1
+        return self.incoming[self._taken - 1]
 
     @property
     def incoming(self) -> list[Call]:

@@ -67,11 +67,20 @@ class PhoneRoom:
         return free
 
     async def phone(
-        self, name: str, account: Account, *, register: bool = False, silent: bool = False
+        self,
+        name: str,
+        account: Account,
+        *,
+        register: bool = False,
+        silent: bool = False,
+        host: str | None = None,
     ) -> Phone:
-        """A phone that speaks a tone of its own (or silence), registered if asked."""
+        """A phone that speaks a tone of its own (or silence), registered if asked.
+
+        ``host`` is its address if not the room's: on 127.0.0.2 it can be a trunk told by its address.
+        """
         phone = Phone(name, account, None if silent else self.new_tone(), self.media, self.tones)
-        await phone.open(self.host)
+        await phone.open(host or self.host)
         self.phones.append(phone)
         if register:
             await phone.register()

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +37,7 @@ class SippError(Exception):
 class CallerScript:
     """What one caller does. Keys are pressed ``press_after_ms`` after the answer.
 
-    With a voice, the keys are the voice's script. SIPp's own keys start with 0.8 s of silence (``play_dtmf``).
+    With a voice, the keys are the voice's script. SIPp's own keys (``play_dtmf``) come 0.8 s late.
     """
 
     number: str
@@ -127,9 +128,12 @@ class Sipp:
         credentials: tuple[str, str] | None = None,
         port: int | None = None,
         outgoing: bool,
-        host: str = "127.0.0.1",
+        host: str,
+        media_host: str = "127.0.0.1",
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sipp-"))
+        """Scenario, statistics and logs: gone with this object."""
+        weakref.finalize(self, shutil.rmtree, self.folder, True)
         self.port = port or _free_port(host)
         self.host = host
         self._process: asyncio.subprocess.Process | None = None
@@ -143,7 +147,18 @@ class Sipp:
         (self.folder / "scenario.xml").write_text(text)
         lines = ["SEQUENTIAL", *(";".join(row) for row in rows)]
         (self.folder / "calls.csv").write_text("\n".join(lines) + "\n")
-        options = ["-sf", "scenario.xml", "-inf", "calls.csv", "-i", host, "-mi", host, "-p", str(self.port)]
+        options = [
+            "-sf",
+            "scenario.xml",
+            "-inf",
+            "calls.csv",
+            "-i",
+            host,
+            "-mi",
+            media_host,
+            "-p",
+            str(self.port),
+        ]
         options += ["-min_rtp_port", str(_free_port(host) & ~1), "-nostdin", "-aa", "-timer_resol", "1"]
         options += ["-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_logs", "-log_file", "calls.log"]
         options += ["-trace_err", "-error_file", "errors.log", "-cid_str", "%u-%r@%s"]
@@ -162,9 +177,13 @@ class Sipp:
         *,
         calls_a_second: float = 10.0,
         credentials: tuple[str, str] | None = None,
+        host: str = "127.0.0.1",
         port: int | None = None,
     ) -> Self:
-        """A process that makes one call for each script, in order. With voices in all scripts, or none."""
+        """A process that makes one call for each script, in order. With voices in all scripts, or none.
+
+        ``host`` is where the calls come from: a trunk is told by its address.
+        """
         return cls(
             SCENARIOS / "caller.xml",
             [script.fields() for script in scripts],
@@ -172,13 +191,19 @@ class Sipp:
             own_media=scripts[0].voice is None,
             calls_a_second=calls_a_second,
             credentials=credentials,
+            host=host,
             port=port,
             outgoing=True,
         )
 
     @classmethod
     def agents(
-        cls, scripts: Sequence[AgentScript], remote: tuple[str, int], *, port: int | None = None
+        cls,
+        scripts: Sequence[AgentScript],
+        remote: tuple[str, int],
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
     ) -> Self:
         """Phones of any number of agents (contact ``sip:AGENT@host:port``), taking the scripts in turn.
 
@@ -189,6 +214,7 @@ class Sipp:
             [script.fields() for script in scripts],
             remote=remote,
             own_media=scripts[0].voice is None,
+            host=host,
             port=port,
             outgoing=False,
         )
@@ -287,10 +313,6 @@ class Sipp:
         assert self._process.stderr is not None
         said = (await self._process.stderr.read()).decode(errors="replace").strip()
         return f"SIPp ended with {self._process.returncode}: {said[-800:]} {self.errors()[-800:]}"
-
-    def remove(self) -> None:
-        """Delete its folder (scenario, statistics, logs)."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _wall_clock(text: str) -> float:
