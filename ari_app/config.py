@@ -180,9 +180,9 @@ def _parse(path: Path, report: Report) -> dict[str, Any]:
 
 
 def _merge_table(merged: dict[str, Any], table: str, content: Any, report: Report) -> None:
-    there = merged.get(table)
-    if not isinstance(content, dict) or (table in merged and not isinstance(there, dict)):
-        merged.setdefault(table, content)
+    if not isinstance(content, dict):
+        file, line = report.places[table,][-1]  # the file that was read last is the one being merged
+        report.error_at(file, line, table, "must be a table", f"write [{table}] and the keys below it")
         return
     target = merged.setdefault(table, {})
     for name, value in content.items():
@@ -210,8 +210,6 @@ def _read(merged: dict[str, Any], report: Report) -> Draft:
             report.error((table,), *NOT_YET[table])
         elif table not in known:
             report.error((table,), "there is no such table", config_checks.meant(table, known))
-        elif not isinstance(content, dict):
-            report.error((table,), "must be a table", f"write [{table}] and the keys below it")
         else:
             _read_table(draft, table, content, report)
     return draft
@@ -319,14 +317,15 @@ def _node(name: str, content: Any, path: KeyPath, report: Report) -> Node | None
 def _struct(
     kind: type[T], content: dict[str, Any], path: KeyPath, report: Report, **defaults: Any
 ) -> T | None:
-    """Reads one table key by key, so that all its errors are found; ``None`` if there was one."""
+    """Reads one table key by key, so that all its errors are found.
+
+    What can't be read keeps its default, so that the rest can be checked; ``None`` if there is no default.
+    """
     fields = {item.name: item for item in msgspec.structs.fields(kind)}
     values: dict[str, Any] = dict(defaults)
-    failed = False
     for key, value in content.items():
         if key not in fields:
             report.error((*path, key), "there is no such key", config_checks.meant(key, fields))
-            failed = True
             continue
         try:
             values[key] = msgspec.convert(value, fields[key].type)
@@ -339,12 +338,12 @@ def _struct(
                 )
             else:
                 _type_error(str(error), (*path, key), report)
-            failed = True
     for item in fields.values():
         if item.required and item.name not in values and item.name not in content:
             report.error((*path, item.name), "is missing", f"add {item.name} = ...")
-            failed = True
-    return None if failed else kind(**values)
+    if any(item.required and item.name not in values for item in fields.values()):
+        return None
+    return kind(**values)
 
 
 def _type_error(said: str, path: KeyPath, report: Report) -> None:

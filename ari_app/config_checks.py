@@ -120,7 +120,8 @@ def _reference(draft: Draft, table: str, name: str, path: KeyPath, report: Repor
     if name in names or (table, name) in draft.broken:
         return True
     singular = table.removesuffix("s")
-    report.error(path, f"names the {singular} {name!r}, which is not defined", meant(name, names))
+    written = {*names, *(each for where, each in draft.broken if where == table)}
+    report.error(path, f"names the {singular} {name!r}, which is not defined", meant(name, written))
     return False
 
 
@@ -359,7 +360,7 @@ def _check_agent_phone(draft: Draft, name: str, report: Report) -> None:
         report.error(
             path,
             "has both phone and endpoint" if agent.phone else "has neither phone nor endpoint",
-            "write phone (one that [phones.*] defines) or endpoint (a PJSIP endpoint of your own PBX), not both",
+            "write phone (one that [phones.*] defines) or endpoint (one of your own PBX), not both",
         )
     elif agent.phone:
         if _reference(draft, "phones", agent.phone, (*path, "phone"), report):

@@ -20,7 +20,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else f"{self.file}"
-        key = f"{self.key} " if self.key else ""
+        key = f"{self.key}: " if self.key else ""
         return f"{place}: {key}{self.wrong}; {self.right}"
 
 

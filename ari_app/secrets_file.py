@@ -11,6 +11,7 @@ import re
 import secrets
 import stat
 import tomllib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ HEADER = """\
 SECRET_CHARACTERS = 24
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _KEPT = re.compile(r"[A-Za-z0-9_.+-]{8,64}")
+KEPT_WORDS = "8 to 64 characters out of A-Z a-z 0-9 _ . + -"
+SERVICES = ("ari", "ami")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PIN = re.compile(r"[0-9]{4,12}")
 
 
@@ -54,17 +58,17 @@ class Secrets:
         Asterisk's configuration can't take.
         """
         content = _read(path)
-        before = _render(content)
+        _check(content, path)
+        before = deepcopy(content)
         for phone in site.phones:
-            _table(content, "phones", phone, path).setdefault("secret", _new_secret())
+            _row(content, "phones", phone).setdefault("secret", _new_secret())
         for agent in agents:
             if agent not in site.pins:
-                _table(content, "agents", agent, path).setdefault("pin", pins.generate_pin())
-        for user in ("ari", "ami"):
-            _table(content, user, None, path).setdefault("password", _new_secret())
-        _check(content, path)
-        if _render(content) != before or not path.exists():
-            _write(path, HEADER + _render(content))
+                _row(content, "agents", agent).setdefault("pin", pins.generate_pin())
+        for user in SERVICES:
+            content.setdefault(user, {}).setdefault("password", _new_secret())
+        if content != before or not path.exists():
+            _write(path, HEADER + _render(content, path))
         return Secrets(
             path=path,
             phones={phone: content["phones"][phone]["secret"] for phone in site.phones},
@@ -100,44 +104,42 @@ def _read(path: Path) -> dict[str, Any]:
             ) from error
 
 
-def _table(content: dict[str, Any], table: str, name: str | None, path: Path) -> dict[str, Any]:
-    found = content.setdefault(table, {})
-    if name is not None and isinstance(found, dict):
-        found = found.setdefault(name, {})
-    if not isinstance(found, dict):
-        raise SecretsError(
-            f"{path}: {table} must be a table; put it right, or delete the file to get a new one"
-        )
-    return found
+def _row(content: dict[str, Any], table: str, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = content.setdefault(table, {}).setdefault(name, {})
+    return row
+
+
+def _rows(content: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """``[ari]``, ``[phones.bob]``, ... each with its keys; raises ``SecretsError`` on any other shape."""
+    rows: dict[str, Any] = {}
+    for table, entries in content.items():
+        if table in SERVICES:
+            rows[table] = entries
+        elif isinstance(entries, dict):
+            rows |= {f"{table}.{name}": entry for name, entry in entries.items()}
+        else:
+            rows[table] = entries
+    for name, row in rows.items():
+        if not isinstance(row, dict) or not all(_NAME.fullmatch(key) for key in (name, *row)):
+            raise SecretsError(
+                f"{path}: {name} must be a table of plain names: write [{name}] and the keys below it"
+            )
+    return rows
 
 
 def _check(content: dict[str, Any], path: Path) -> None:
-    for table, entries in content.items():
-        rows = {table: entries} if table in ("ari", "ami") else entries
-        for name, row in rows.items():
-            for key, value in row.items() if isinstance(row, dict) else ():
-                pattern, right = (
-                    (_PIN, "4 to 12 digits")
-                    if key == "pin"
-                    else (_KEPT, "8 to 64 characters out of A-Z a-z 0-9 _ . + -")
-                )
-                if not isinstance(value, str) or not pattern.fullmatch(value):
-                    place = name if name == table else f"{table}.{name}"
-                    raise SecretsError(f"{path}: {place}.{key} will not do: write {right}, in quotes")
+    for name, row in _rows(content, path).items():
+        for key, value in row.items():
+            pattern, right = (_PIN, "4 to 12 digits") if key == "pin" else (_KEPT, KEPT_WORDS)
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                raise SecretsError(f"{path}: {name}.{key} will not do: write {right}, in quotes")
 
 
-def _render(content: dict[str, Any]) -> str:
+def _render(content: dict[str, Any], path: Path) -> str:
     lines: list[str] = []
-    for table in sorted(content):
-        entries = content[table]
-        rows = (
-            {table: entries}
-            if table in ("ari", "ami")
-            else {f"{table}.{name}": entries[name] for name in entries}
-        )
-        for name, row in rows.items():
-            lines.append(f"\n[{name}]")
-            lines += [f'{key} = "{value}"' for key, value in row.items()]
+    for name, row in sorted(_rows(content, path).items()):
+        lines.append(f"\n[{name}]")
+        lines += [f'{key} = "{value}"' for key, value in row.items()]
     return "\n".join(lines) + "\n"
 
 
