@@ -6,7 +6,9 @@ import getpass
 import sys
 from pathlib import Path
 
-from rich.console import Group
+import msgspec
+from msgspec import Struct
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ari_app import config, pins, settings
@@ -30,16 +32,30 @@ def phones(state_dir: Path, *, show_secrets: bool = True, width: int | None = No
     secrets = Secrets.load_or_create(found.secrets_path, loaded.site, tuple(agents))
     logins = phone_logins(loaded.site.phones, agents, secrets)
     rows = [_row(login, show_secrets) for login in logins]
-    parts = [
+    parts: list[RenderableType] = [
         output.table(("user", "password", "for", "agent", "PIN"), rows),
         *_elsewhere(loaded, secrets, logins, show_secrets),
         Text(""),
         output.table(("dial", "for"), _numbers(loaded)),
         Text(""),
-        Text("Server: this machine's address; port as the definition's [sip] says, unless ./scripts/up says"),
-        Text(f"otherwise. Passwords and PINs stand in {found.secrets_path} (mode 600)."),
+        Text(f"Server: this machine's address, port {_sip_port(state_dir) or loaded.site.sip.port}."),
+        Text(f"Passwords and PINs stand in {found.secrets_path} (mode 600)."),
     ]
     return output.as_text(Group(*parts), width)
+
+
+class _Rendered(Struct):
+    """What ``runtime.json`` says besides ``settings.Runtime``: the port that was rendered."""
+
+    sip_port: int = 0
+
+
+def _sip_port(state_dir: Path) -> int:
+    path = state_dir / settings.RUNTIME_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Rendered).sip_port
+    except FileNotFoundError:
+        return 0  # nothing rendered yet: the definition's port will be
 
 
 def _row(login: PhoneLogin, show_secrets: bool) -> tuple[str, ...]:

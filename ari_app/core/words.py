@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from ari_app.core import messages as m
+from ari_app.core.routing import RUNNERS_UP
 from ari_app.core.text import counted, duration, printable
+
+NAMED_CANDIDATES = 3
+"""How many free agents a sentence names with their idle times."""
 
 STATES: dict[str, str] = {
     "signed_out": "signed out",
@@ -122,8 +126,11 @@ def _choice(rule: str, ranked: list[m.Candidate]) -> str:
         return rule
     if len(ranked) == 1:
         return f"the only free agent (idle {duration(ranked[0].idle_ns)})"
-    idle = ", ".join(f"{c.agent} {duration(c.idle_ns)}" for c in ranked)
-    return f"{rule} of {len(ranked)} free agents ({idle})"
+    idle = ", ".join(f"{c.agent} {duration(c.idle_ns)}" for c in ranked[:NAMED_CANDIDATES])
+    rest = ", …" if len(ranked) > NAMED_CANDIDATES else ""
+    # The event keeps the first few candidates only, so a full list may stand for a longer one.
+    more = " or more" if len(ranked) > RUNNERS_UP else ""
+    return f"{rule} of {len(ranked)}{more} free agents ({idle}{rest})"
 
 
 def describe(event: m.AnyEvent, at_ns: int) -> str:
