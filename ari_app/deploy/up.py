@@ -92,8 +92,10 @@ def up(
     finally:
         _ignore_signals()
         if stack is not None:
+            anything = stack.postgres is not None or stack.asterisk is not None
             stack.stop()
-            progress.show("Stopped; the data are kept")
+            if anything:
+                progress.show("Stopped; the data are kept")
     return STOPPED_EXIT_CODE
 
 
