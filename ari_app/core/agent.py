@@ -117,6 +117,7 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
             _wish(agent, event, at_ns)
         case m.OfferMade():
             agent.call, agent.leg = event.call, event.leg
+            agent.not_before_ns = 0  # the rest is over, even if its deadline has not been looked at
         case m.OfferLapsed():
             agent.misses += event.miss
             agent.call, agent.rests = "", event.reason in RESTS

@@ -38,6 +38,9 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
 """(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``."""
 
 
+PROMPTS_KEPT = 3
+
+
 class Offer(Struct):
     """The one live offer of a call."""
 
@@ -65,6 +68,8 @@ class Call(Struct):
     visit: int = 0
     attempt: int = 0
     playback: str = ""
+    prompts: tuple[str, ...] = ()
+    """The latest prompts, the running one included: a death may have swallowed the word that stops one."""
     input_until_ns: int = 0
     queue: str = ""
     entered_ns: int = 0
@@ -81,6 +86,10 @@ class Call(Struct):
     def line_key(self) -> tuple[int, int, int]:
         """Sort key in a waiting line: higher priority, then the earlier entry, then arrival."""
         return (-self.priority, self.entered_ns, self.order)
+
+    def stale_prompts(self) -> list[str]:
+        """Prompts that should be over."""
+        return [p for p in self.prompts if p != self.playback]
 
     def waited_ns(self, now_ns: int) -> int:
         """Time in the queue so far (or until an agent answered); 0 before it entered one."""
@@ -102,6 +111,7 @@ def apply(call: Call, event: m.Event) -> None:
         case m.NodeEntered():
             call.node, call.visit, call.attempt = event.node, event.visit, event.attempt
             call.playback, call.input_until_ns = event.playback, 0
+            call.prompts = (*call.prompts[1 - PROMPTS_KEPT :], event.playback)
         case m.InputAwaited():
             call.playback, call.input_until_ns = "", event.until_ns
         case m.MenuChosen() | m.MenuMissed():

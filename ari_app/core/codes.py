@@ -77,7 +77,9 @@ def pin_checked(floor: Floor, verdict: m.PinChecked, now_ns: int) -> m.Step:
     session = floor.state.sessions.get(verdict.channel)
     if session is None or session.stage != "pin":
         return m.Step([], [])
-    agent = floor.state.agents[session.agent]
+    agent = floor.state.agents.get(session.agent)
+    if agent is None:  # a new definition has no such agent any more
+        return _tell(floor, session, GOODBYE, m.Step([], []), now_ns)
     if verdict.ok and agent.locked_until_ns <= now_ns:
         lead = [m.PinAccepted(agent.id)] if agent.pin_failures else []
         return _confirm(floor, session, agent, m.Step([*lead], []), now_ns)
@@ -117,7 +119,9 @@ def close(session: Session, reason: str) -> m.Step:
 def resume_sessions(floor: Floor) -> list[m.AnyEffect]:
     """After a restart: what the shell has to take up again for phones that were typing a PIN."""
     return [
-        m.AskPin(s.channel, s.agent, s.until_ns, s.playback) for s in floor.state.sessions.values() if s.stage == "pin"
+        m.AskPin(s.channel, s.agent, s.until_ns, s.playback)
+        for s in floor.state.sessions.values()
+        if s.stage == "pin"
     ]
 
 
@@ -128,6 +132,8 @@ def _confirm(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns:
 
 
 def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
+    if session.playback:
+        step.effects.append(m.StopPlay(session.playback))
     until_ns = now_ns + seconds_ns(floor.definition.codes.pin_timeout_s)
     moved = _moved(floor, session, "pin", until_ns)
     step.events.append(moved)

@@ -80,6 +80,8 @@ class State(Struct):
     recordings: dict[str, Recording] = {}
     closing: dict[str, str] = {}
     """Channel -> call, for ended calls whose channel is not yet confirmed gone."""
+    sent_on: set[str] = set()
+    """Those of ``closing`` that go to the static fallback; they must not be hung up."""
 
 
 class Floor:
@@ -213,6 +215,7 @@ class Floor:
                 self._end(event, at_ns)
             case m.CallerReleased():
                 self.state.closing.pop(event.channel, None)
+                self.state.sent_on.discard(event.channel)
             case m.CallQuarantined():
                 self._quarantine(event, at_ns)
             case (
@@ -248,6 +251,7 @@ class Floor:
                 state.offset_ns, state.matching = event.offset_ns, False
             case m.DefinitionLoaded():
                 state.definition, state.digest = event.definition, event.digest
+                self._staff()
                 self._membership()
             case m.MatchingBegan():
                 state.matching = True
@@ -255,13 +259,16 @@ class Floor:
             case m.MatchingHeld():
                 state.matching = False
 
-    def _membership(self) -> None:
-        """Agents and queues after a new definition; who is at work stays until they sign out."""
+    def _staff(self) -> None:
+        """Agents after a new definition; who is at work stays on the books."""
         known = self.state.definition.agents
         for key in known:
             self.state.agents.setdefault(key, Agent(key))
         for key in [k for k, a in self.state.agents.items() if k not in known and a.state == "signed_out"]:
             del self.state.agents[key]
+
+    def _membership(self) -> None:
+        known = self.state.definition.agents
         self.members = {queue: [] for queue in self.state.definition.queues}
         for key, agent in known.items():
             for queue in agent.queues:
@@ -269,6 +276,8 @@ class Floor:
         self.touched.update(self.members)
 
     def _open(self, event: m.CallOpened, at_ns: int) -> None:
+        if event.call in self.state.calls or event.channel in self.by_channel:
+            raise IllegalMove(f"call {event.call} or its channel is open already")
         self.state.opened += 1
         self.state.calls[event.call] = Call(
             id=event.call,
@@ -309,6 +318,8 @@ class Floor:
         call, agent = self.state.calls[event.call], self.state.agents[event.agent]
         if (agent.state, type(event)) not in agents.MOVES:
             raise IllegalMove(f"agent {agent.id} ({agent.state}) cannot take {type(event).__name__}")
+        if agent.call != ("" if isinstance(event, m.OfferMade) else call.id):
+            raise IllegalMove(f"agent {agent.id} has {agent.call!r}, not {type(event).__name__} of {call.id}")
         calls.apply(call, event)  # raises before anything changed
         agents.apply(agent, event, at_ns)
         match event:
@@ -329,14 +340,15 @@ class Floor:
 
     def _end(self, event: m.CallEnded, at_ns: int) -> None:
         call = self.state.calls[event.call]
-        was_talking = call.state == "talking"
+        if call.state == "talking":
+            agents.apply(self.state.agents[call.agent], event, at_ns)
         calls.apply(call, event)
         self._leave_line(call)
-        if was_talking:
-            agents.apply(self.state.agents[call.agent], event, at_ns)
-        self._forget(call)
+        self._forget(call, to_fallback=event.outcome == "fallback")
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: Call, *, to_fallback: bool) -> None:
+        if to_fallback:
+            self.state.sent_on.add(call.channel)
         del self.state.calls[call.id]
         self.by_channel.pop(call.channel, None)
         self.state.closing[call.channel] = call.id
@@ -364,7 +376,7 @@ class Floor:
         agent = self.state.agents.get(name)
         if agent is not None and agent.call == call.id:
             agent.state, agent.since_ns, agent.call = "releasing", at_ns, ""
-        self._forget(call)
+        self._forget(call, to_fallback=True)
 
     def _evolve_agent(
         self,

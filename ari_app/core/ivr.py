@@ -41,9 +41,11 @@ def enter(
                 if sounds:
                     return _prompt(floor, call, node, 1, sounds, step)
                 return queue(floor, call, definition, now_ns, step)
-            case _:
+            case HangupNode():
                 return hang_up(call, now_ns, step)
-    return hang_up(call, now_ns, step)
+            case _:
+                break
+    return _astray(call, step)
 
 
 def reject(floor: Floor, call: Call) -> m.Step:
@@ -61,6 +63,8 @@ def prompt_ended(floor: Floor, call: Call, now_ns: int) -> m.Step:
             return m.Step([m.InputAwaited(call.id, now_ns + seconds_ns(definition.timeout_s))], [])
         case QueueNode():
             return queue(floor, call, definition, now_ns, m.Step([], []))
+        case None if call.flow:
+            return _astray(call, m.Step([], []))
         case _:
             return hang_up(call, now_ns, m.Step([], []))
 
@@ -86,7 +90,7 @@ def timed_out(floor: Floor, call: Call, now_ns: int) -> m.Step:
     """Nobody pressed a key in time."""
     menu = _nodes(floor, call).get(call.node)
     if not isinstance(menu, MenuNode):
-        return m.Step([], [])
+        return _astray(call, m.Step([], []))
     return _missed(floor, call, menu, "timeout", now_ns)
 
 
@@ -94,6 +98,13 @@ def queue(floor: Floor, call: Call, node: QueueNode, now_ns: int, step: m.Step) 
     """The wait begins. The first entry keeps the caller's place through everything later."""
     step.events.append(m.CallQueued(call.id, node.queue, call.entered_ns or now_ns, node.priority))
     step.effects.append(m.StartMusic(call.channel, music_of(floor, node.queue)))
+    return step
+
+
+def _astray(call: Call, step: m.Step) -> m.Step:
+    """A new definition has no such node any more; the static fallback looks after the caller."""
+    step.events.append(m.CallEnded(call.id, "fallback", "system", "", "", 0, 0))
+    step.effects.append(m.ToFallback(call.channel))
     return step
 
 

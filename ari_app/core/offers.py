@@ -75,6 +75,9 @@ def connect(floor: Floor, call: Call, offer: Offer, now_ns: int) -> m.Step:
         m.Connect(call.id, bridge, (call.channel, offer.leg)),
         m.SetAbsolute(call.channel, 0),
     ]
+    if not floor.state.matching:
+        # After a gap an old prompt may still run, and addChannel would wait for its end.
+        effects = [*(m.StopPlay(p) for p in call.stale_prompts()), *effects]
     if recording:
         effects.append(m.Record(call.id, call.channel, f"{recording}.caller.raw"))
         effects.append(m.Record(call.id, offer.leg, f"{recording}.agent.raw"))
@@ -88,21 +91,29 @@ def bridge_done(floor: Floor, done: m.BridgeDone, now_ns: int) -> m.Step:
         return m.Step([], [])
     if done.ok:
         return m.Step([m.CallBridged(call.id, call.agent)], [])
-    attempt = call.attempts
-    centre = floor.definition.centre
-    failed = m.ConnectFailed(call.id, call.queue, call.agent, attempt, done.error, absolute_ns(floor, now_ns))
-    awaited = m.ReleaseAwaited(call.agent, call.leg, now_ns + seconds_ns(RELEASE_AGAIN_S))
-    effects: list[m.AnyEffect] = [
-        m.DropBridge(call.bridge),
-        m.SetAbsolute(call.channel, centre.absolute_timeout_s),
-        m.StartMusic(call.channel, ivr.music_of(floor, call.queue)),
-        m.Hangup(call.leg),
-        m.Alarm(call.id, f"bridge refused: {done.error}"),
-    ]
-    events: list[m.AnyEvent] = [failed, awaited]
+    step = _never_bridged(floor, call, done.error, now_ns, leg_gone=False)
+    step.effects.append(m.Alarm(call.id, f"bridge refused: {done.error}"))
+    return step
+
+
+def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gone: bool) -> m.Step:
+    """The agent picked up but no talk came of it: the caller waits again, in their old place."""
+    renew_at_ns = absolute_ns(floor, now_ns)
+    failed = m.ConnectFailed(call.id, call.queue, call.agent, call.attempts, error, renew_at_ns)
+    step = m.Step([failed], [])
+    step.effects.append(m.DropBridge(call.bridge))
+    step.effects.append(m.SetAbsolute(call.channel, floor.definition.centre.absolute_timeout_s))
+    step.effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
     if call.recording:
-        events.append(m.RecordingFailed(call.id, call.recording, "never bridged", True))
-    return m.Step(events, effects)
+        step.events.append(m.RecordingFailed(call.id, call.recording, "never bridged", True))
+    if leg_gone:
+        agent = floor.state.agents[call.agent]
+        step.events.append(m.LegReleased(agent.id, call.leg))
+        step.events.append(_freed(floor, agent, call.queue, now_ns, rests=True))
+    else:
+        step.events.append(m.ReleaseAwaited(call.agent, call.leg, now_ns + seconds_ns(RELEASE_AGAIN_S)))
+        step.effects.append(m.Hangup(call.leg))
+    return step
 
 
 # ---------------------------------------------------------------- the offer lapses
@@ -130,7 +141,7 @@ def originate_done(floor: Floor, done: m.OriginateDone, now_ns: int) -> m.Step:
     agent = floor.agent_of(done.channel)
     call = floor.state.calls.get(agent.call) if agent else None
     if agent is None or call is None or call.offer is None or call.offer.leg != done.channel:
-        if agent is not None and not done.ok:
+        if agent is not None and agent.state == "releasing" and not done.ok:
             return leg_gone(floor, agent, 0, now_ns)  # lapsed meanwhile, and there is no leg to wait for
         return m.Step([], [])
     if not done.ok:
@@ -184,7 +195,7 @@ def talk_over(
         call.id, "answered", by, call.queue, call.agent, waited_ns, now_ns - call.connected_ns, cause
     )
     step = m.Step([ended], [])
-    if by != "caller":
+    if by == "agent":  # a caller who left for the fallback is served there
         step.effects.append(m.Hangup(call.channel))
     if not leg_gone:
         step.effects.append(m.Hangup(call.leg))
@@ -206,6 +217,8 @@ def leg_hung_up(floor: Floor, agent: Agent, now_ns: int) -> m.Step:
     call = floor.state.calls.get(agent.call)
     if call is None or call.state != "talking" or call.leg != agent.leg:
         return m.Step([], [])
+    if not call.bridged:
+        return _never_bridged(floor, call, "agent hung up", now_ns, leg_gone=False)
     return talk_over(floor, call, "agent", now_ns)
 
 
@@ -218,6 +231,8 @@ def leg_gone(floor: Floor, agent: Agent, cause: int, now_ns: int) -> m.Step:
             reason = "lost" if call.offer.dialled else "not_dialled"
         return lapse(floor, call, reason, now_ns, leg_gone=True)
     if call is not None and call.state == "talking" and call.leg == agent.leg:
+        if not call.bridged:
+            return _never_bridged(floor, call, "agent hung up", now_ns, leg_gone=True)
         return talk_over(floor, call, "agent", now_ns, cause=cause, leg_gone=True)
     events: list[m.AnyEvent] = [m.LegReleased(agent.id, agent.leg)]
     if agent.state == "releasing":
@@ -282,6 +297,14 @@ def recording_begun(floor: Floor, begun: m.RecordingBegun) -> m.Step:
             failed = m.RecordingFailed(begun.call, recording.id, f"{track.track}: {begun.error}", False)
             return m.Step([failed], [m.Alarm(begun.call, f"recording: {begun.error}")])
     return m.Step([], [])
+
+
+def being_written(floor: Floor, recording: Recording, *, but: str = "") -> bool:
+    """Whether one of its channels (other than ``but``) is not yet confirmed gone."""
+    return any(
+        track.channel != but and (track.channel in floor.state.closing or track.channel in floor.by_leg)
+        for track in recording.tracks
+    )
 
 
 def assemble(recording: Recording) -> m.Assemble:

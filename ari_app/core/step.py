@@ -162,10 +162,7 @@ def _assemblies(floor: Floor, gone: str) -> list[m.AnyEffect]:
         for recording in floor.state.recordings.values()
         if recording.ended
         and any(track.channel == gone for track in recording.tracks)
-        and not any(
-            track.channel != gone and (track.channel in floor.state.closing or track.channel in floor.by_leg)
-            for track in recording.tracks
-        )
+        and not offers.being_written(floor, recording, but=gone)
     ]
 
 
@@ -210,6 +207,8 @@ def _quarantine(floor: Floor, item: m.StepFailed, now_ns: int) -> m.Step:
     events: list[m.AnyEvent] = [m.CallQuarantined(item.call, channel, item.failed, item.error)]
     effects: list[m.AnyEffect] = [m.Alarm(item.call, f"{item.failed} failed: {item.error}")]
     if call is None:
+        if item.failed in ("CallArrived", "CodeDialled"):
+            effects.append(m.ToFallback(channel))  # in Stasis, and on nobody's books
         return m.Step(events, effects)
     leg, agent = (call.offer.leg, call.offer.agent) if call.offer else (call.leg, call.agent)
     if leg:

@@ -50,7 +50,17 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     """What must have happened while nobody watched, as inputs. What is gone comes first."""
     there = snapshot.channels
     known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.state.sessions]
-    found: list[m.AnyInput] = [m.ChannelGone(c, m.UNSEEN) for c in known if c not in there]
+    found: list[m.AnyInput] = []
+    for call in floor.state.calls.values():
+        # They were put together before we looked away, whatever became of it since.
+        if (
+            call.state == "talking"
+            and not call.bridged
+            and call.channel in snapshot.bridges.get(call.bridge, ())
+        ):
+            found.append(m.BridgeDone(call.id, ok=True))
+    found.extend(m.ChannelGone(c, m.UNSEEN) for c in known if c not in there)
+    found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
     for call in floor.state.calls.values():
         if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
             found.append(m.PromptEnded(call.playback, ok=True))
@@ -61,7 +71,8 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         elif leg is not None and offer is not None and not offer.dialled:
             found.append(m.OriginateDone(leg.id, ok=True))
     for session in floor.state.sessions.values():
-        if session.channel in there and session.playback not in snapshot.playbacks:
+        ended = session.channel in there and session.playback not in snapshot.playbacks
+        if ended and session.stage == "confirm":  # the end of a PIN prompt means nothing
             found.append(m.PromptEnded(session.playback, ok=True))
     known_now = set(known)
     for seen in there.values():
@@ -72,6 +83,12 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         elif seen.role == "caller":
             found.append(m.CallArrived(seen.id, seen.number, adopted=True))
     return found
+
+
+def _entered(floor: Floor) -> list[str]:
+    """Channels that were in Stasis when last seen. Out of it, the dialplan has them (time-out, hang-up)."""
+    talking = [c.leg for c in floor.state.calls.values() if c.state == "talking"]
+    return [*floor.by_channel, *floor.state.closing, *talking, *floor.state.sessions]
 
 
 def answering(floor: Floor, snapshot: Snapshot) -> list[str]:
@@ -96,7 +113,9 @@ def repair(floor: Floor, snapshot: Snapshot) -> list[m.AnyEffect]:
     live_legs |= {c.leg for c in floor.state.calls.values() if c.leg}
     for channel in snapshot.channels.values():
         stale_leg = (channel.role == "agent" or LEG_MARK in channel.id) and channel.id not in live_legs
-        if stale_leg or (channel.id in floor.state.closing and channel.in_stasis):
+        if channel.id in floor.state.sent_on and channel.in_stasis:
+            effects.append(m.ToFallback(channel.id))
+        elif stale_leg or (channel.id in floor.state.closing and channel.in_stasis):
             effects.append(m.Hangup(channel.id))
     return effects
 
@@ -108,15 +127,17 @@ def resend(floor: Floor) -> list[m.AnyEffect]:
     for call in floor.state.calls.values():
         talking = call.state == "talking"
         effects.append(m.SetAbsolute(call.channel, 0 if talking else seconds))
+        effects.extend(m.StopPlay(p) for p in call.stale_prompts())
         if talking:
             effects.append(m.StopMusic(call.channel))
         elif call.state != "ivr":
             effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
-        elif not call.playback:
+        else:  # behind a prompt that still runs, too: we may have died between the two
             effects.append(m.StartMusic(call.channel, ivr.ENTRY_MUSIC))
     for recording in floor.state.recordings.values():
         if recording.ended:
-            effects.append(offers.assemble(recording))
+            if not offers.being_written(floor, recording):
+                effects.append(offers.assemble(recording))
             continue
         for track in recording.tracks:
             if not track.confirmed:
