@@ -1,0 +1,412 @@
+"""A fake Asterisk that behaves: channels, bridges, playbacks, music, time-outs, phones, in virtual time.
+
+It executes ``core.messages`` effects with Asterisk's semantics and queues the observations a shell
+would translate. Nothing is stubbed: what the application hears is a consequence of what channels and
+phones did. Checked against Asterisk 22.10.1:
+
+* channels in Stasis outlive the application; events in the gap are lost; new channels retry each second;
+* a leg that is picked up while the application is away waits in the dialplan's loop;
+* ``TIMEOUT(absolute)`` takes a caller to the static fallback without the application;
+* music does not resume after a prompt, and does not stop on entering a bridge;
+* an originate or a bridge under an id that exists answers 409; a playback under one plays twice;
+* events and answers to commands interleave in no causal order; only one channel's own events keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
+
+from ari_app.core import messages as m
+from ari_app.core.definition import SECOND_NS
+from ari_app.core.topology import ChannelSeen, Role, Snapshot
+
+Where = Literal["ringing", "loop", "stasis", "fallback"]
+PhoneMood = Literal["rings", "answers", "busy", "declines", "unreachable"]
+
+SOUND_S = 2
+"""Every sound file lasts as long."""
+MISSING_SOUND = "missing"
+ENTRY_MUSIC = "entry"
+LOOP_TRIES = 30
+ABSOLUTE_S = 120
+Q850_NORMAL, Q850_BUSY, Q850_NO_ANSWER, Q850_REJECTED = 16, 17, 19, 21
+
+
+class Broken(Exception):
+    """Something happened that must never happen. Not an AssertionError: no test may swallow it."""
+
+
+@dataclass
+class Playback:
+    id: str
+    sounds: tuple[str, ...]
+    until_ns: int = 0
+
+    @property
+    def failed(self) -> bool:
+        return MISSING_SOUND in self.sounds
+
+
+@dataclass
+class Channel:
+    """``agent``: at whose phone it sits. Instants in ns, 0 = never."""
+
+    id: str
+    role: Role
+    where: Where
+    number: str = ""
+    code: m.Action | None = None
+    agent: str = ""
+    up: bool = False
+    music: str = ""
+    playbacks: list[Playback] = field(default_factory=list)
+    absolute_ns: int = 0
+    answer_ns: int = 0
+    give_up_ns: int = 0
+    retry_ns: int = 0
+    tries: int = 0
+    recording: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Phone:
+    """``after_s``: how long it rings before an "answers" phone is picked up."""
+
+    mood: PhoneMood = "rings"
+    after_s: float = 0.0
+
+
+class FakeAsterisk:
+    """``numbers``: the definition's numbers, from which the shell tells a known one."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+        self.connected = False
+        self.numbers: frozenset[str] = frozenset()
+        self.channels: dict[str, Channel] = {}
+        self.bridges: dict[str, set[str]] = {}
+        self.phones: dict[str, Phone] = {}
+        self.pending: list[tuple[str, m.AnyInput]] = []
+        """(stream, observation): within one stream in order, between streams in any."""
+        self.ids_used: set[str] = set()
+        self.hung_up_by_us: list[str] = []
+        self.files: set[str] = set()
+        self.alarms: list[str] = []
+        self.pins_asked: dict[str, str] = {}
+        """Channel -> agent: the shell's collectors; they die with the process."""
+        self.refuse_bridges = 0
+        self.refuse_recordings = False
+
+    # ------------------------------------------------------------ the application's sockets
+
+    def connect(self) -> None:
+        self.connected = True
+
+    def disconnect(self) -> None:
+        """The process died: what was on its way is lost."""
+        self.connected = False
+        self.pending.clear()
+        self.pins_asked.clear()
+
+    def streams(self) -> list[str]:
+        """The streams that have something to deliver, oldest first."""
+        return list(dict.fromkeys(stream for stream, _ in self.pending))
+
+    def take(self, stream: str | None = None) -> m.AnyInput:
+        """The next observation (of ``stream``)."""
+        index = next(i for i, (s, _) in enumerate(self.pending) if stream in (None, s))
+        return self.pending.pop(index)[1]
+
+    def _seen(self, stream: str, item: m.AnyInput) -> None:
+        if self.connected:
+            self.pending.append((stream, item))
+
+    def _answer(self, stream: str, item: m.AnyInput) -> None:
+        self._seen(f"answer {stream}", item)
+
+    def snapshot(self) -> Snapshot:
+        """What REST shows at this instant."""
+        channels = {
+            c.id: ChannelSeen(c.id, c.role, c.up, c.where == "stasis", self._known(c), c.code, c.agent)
+            for c in self.channels.values()
+            if c.role != "caller" or c.where != "ringing"
+        }
+        playing = frozenset(p.id for c in self.channels.values() for p in c.playbacks)
+        return Snapshot(channels, {b: frozenset(cs) for b, cs in self.bridges.items()}, playing)
+
+    def _known(self, channel: Channel) -> str:
+        return channel.number if channel.number in self.numbers else ""
+
+    # ------------------------------------------------------------ what people do
+
+    def call_in(self, channel: str, number: str, code: m.Action | None = None, agent: str = "") -> None:
+        """A phone dials in: the entry extension answers, starts music, sets the time-out, enters Stasis."""
+        self.channels[channel] = Channel(
+            channel,
+            "caller",
+            "loop",
+            number,
+            code,
+            agent,
+            up=True,
+            music=ENTRY_MUSIC,
+            absolute_ns=self.now_ns + ABSOLUTE_S * SECOND_NS,
+        )
+        self._try_stasis(self.channels[channel])
+
+    def press(self, channel: str, digit: str) -> None:
+        if self.channels[channel].where == "stasis":
+            self._seen(channel, m.DigitPressed(channel, digit))
+
+    def type_pin(self, channel: str, *, ok: bool, entered: bool = True) -> None:
+        """The shell's collector compares a PIN that was typed (nothing, if no collector runs)."""
+        if self.pins_asked.pop(channel, None) is not None:
+            self._answer(channel, m.PinChecked(channel, ok, entered))
+
+    def hang_up(self, channel: str) -> None:
+        """The phone behind the channel says BYE."""
+        self._destroy(self.channels[channel], Q850_NORMAL)
+
+    def pick_up(self, leg: str) -> None:
+        """A ringing phone is answered: the leg's extension enters Stasis."""
+        channel = self.channels[leg]
+        channel.up, channel.where, channel.answer_ns, channel.give_up_ns = True, "loop", 0, 0
+        self._try_stasis(channel)
+
+    def decline(self, leg: str) -> None:
+        self._destroy(self.channels[leg], Q850_REJECTED)
+
+    def legs_of(self, agent: str) -> list[str]:
+        """The channels that ring or hold the agent's phone for a call."""
+        return [c.id for c in self.channels.values() if c.role == "agent" and c.agent == agent]
+
+    def hears(self, channel: str) -> str:
+        """What the phone behind the channel hears now: "prompt X", "music X", "talk", "fallback" or ""."""
+        found = self.channels.get(channel)
+        if found is None:
+            return ""
+        if found.where == "fallback":
+            return "fallback"
+        if found.playbacks:
+            return f"prompt {' '.join(found.playbacks[0].sounds)}"
+        if found.music:
+            return f"music {found.music}"
+        return "talk" if any(channel in b and len(b) > 1 for b in self.bridges.values()) else ""
+
+    # ------------------------------------------------------------ time
+
+    def next_timer_ns(self) -> int | None:
+        """When something happens here by itself."""
+        timers = [t for c in self.channels.values() for t in self._timers(c) if t]
+        return min(timers, default=None)
+
+    def _timers(self, c: Channel) -> tuple[int, ...]:
+        absolute = c.absolute_ns if c.where in ("stasis", "loop") else 0
+        playing = c.playbacks[0].until_ns if c.playbacks else 0
+        return (absolute, playing, c.answer_ns, c.give_up_ns, c.retry_ns if c.where == "loop" else 0)
+
+    def pass_to(self, until_ns: int) -> None:
+        """Time passes; what falls due by ``until_ns`` happens in its order."""
+        while (due_ns := self.next_timer_ns()) is not None and due_ns <= until_ns:
+            self.now_ns = max(self.now_ns, due_ns)
+            for channel in list(self.channels.values()):
+                if channel.id in self.channels:
+                    self._on_timer(channel)
+        self.now_ns = max(self.now_ns, until_ns)
+
+    def _on_timer(self, c: Channel) -> None:
+        now_ns = self.now_ns
+        if c.playbacks and c.playbacks[0].until_ns <= now_ns:
+            self._playback_over(c)
+        if c.absolute_ns and c.absolute_ns <= now_ns and c.where in ("stasis", "loop"):
+            self._leave_for_fallback(c)
+        elif c.where == "loop" and c.retry_ns <= now_ns:
+            self._try_stasis(c)
+        elif c.answer_ns and c.answer_ns <= now_ns:
+            self.pick_up(c.id)
+        elif c.give_up_ns and c.give_up_ns <= now_ns:
+            self._destroy(c, Q850_NO_ANSWER)
+
+    def _try_stasis(self, c: Channel) -> None:
+        if self.connected:
+            c.where, c.retry_ns = "stasis", 0
+            self._seen(c.id, self._started(c))
+        elif c.tries >= LOOP_TRIES:
+            if c.role == "agent":
+                self._destroy(c, Q850_NORMAL)
+            else:
+                self._leave_for_fallback(c)
+        else:
+            c.music = c.music or ENTRY_MUSIC
+            c.tries, c.retry_ns = c.tries + 1, self.now_ns + SECOND_NS
+
+    def _started(self, c: Channel) -> m.AnyInput:
+        if c.role == "agent":
+            return m.LegAnswered(c.id)
+        if c.code is not None:
+            return m.CodeDialled(c.id, c.agent, c.code)
+        return m.CallArrived(c.id, self._known(c))
+
+    def _leave_for_fallback(self, c: Channel) -> None:
+        was_ours = c.where == "stasis"
+        c.where, c.music, c.absolute_ns = "fallback", "", 0
+        c.playbacks.clear()
+        self._leave_bridges(c)
+        if was_ours:
+            self._seen(c.id, m.ChannelLeft(c.id))
+
+    def _leave_bridges(self, c: Channel) -> None:
+        for members in self.bridges.values():
+            members.discard(c.id)
+
+    def _destroy(self, c: Channel, cause: int) -> None:
+        del self.channels[c.id]
+        self._leave_bridges(c)
+        if c.where == "stasis":
+            self._seen(c.id, m.HungUp(c.id))
+            self._seen(c.id, m.ChannelLeft(c.id))
+        if c.where == "stasis" or c.role == "agent":  # subscribed by Stasis, or by the endpoint
+            self._seen(c.id, m.ChannelGone(c.id, cause))
+
+    def _playback_over(self, c: Channel) -> None:
+        done = c.playbacks.pop(0)
+        if c.playbacks:
+            c.playbacks[0].until_ns = self._length_ns(c.playbacks[0])
+        self._seen(c.id, m.PromptEnded(done.id, not done.failed))
+
+    def _length_ns(self, playback: Playback) -> int:
+        return self.now_ns + (1 if playback.failed else len(playback.sounds) * SOUND_S * SECOND_NS)
+
+    # ------------------------------------------------------------ effects
+
+    def run(self, effect: m.AnyEffect) -> Iterator[None]:
+        """Execute one effect; yields after each request, where the process may die."""
+        match effect:
+            case m.Play():
+                yield from self._play(effect)
+            case m.StopPlay():
+                for c in self.channels.values():
+                    if c.playbacks and c.playbacks[0].id == effect.playback:
+                        self._playback_over(c)
+            case m.StartMusic() | m.StopMusic():
+                if (found := self._in_stasis(effect.channel)) is not None:
+                    found.music = effect.music if isinstance(effect, m.StartMusic) else ""
+            case m.Originate():
+                self._originate(effect)
+            case m.Hangup():
+                self._hangup(effect.channel)
+            case m.Connect():
+                yield from self._connect(effect)
+            case m.DropBridge():
+                self.bridges.pop(effect.bridge, None)
+            case m.Record():
+                self._record(effect)
+            case m.Assemble():
+                ok = all(file in self.files for file, _ in effect.tracks)
+                done = m.RecordingAssembled(effect.call, ok, f"{effect.recording}.wav" if ok else "")
+                self._answer(effect.recording, done)
+            case m.SetAbsolute():
+                if (found := self.channels.get(effect.channel)) is not None:
+                    found.absolute_ns = self.now_ns + effect.seconds * SECOND_NS if effect.seconds else 0
+            case m.ToFallback():
+                if (found := self._in_stasis(effect.channel)) is not None:
+                    self._leave_for_fallback(found)
+            case m.AskPin():
+                self.pins_asked[effect.channel] = effect.agent
+            case m.Alarm():
+                self.alarms.append(effect.text)
+            case _:
+                assert_never(effect)
+        yield
+
+    def _in_stasis(self, channel: str) -> Channel | None:
+        """None: 404 (gone) or 409 (not in Stasis); both mean that there is nothing to do."""
+        found = self.channels.get(channel)
+        return found if found is not None and found.where == "stasis" else None
+
+    def _new_id(self, name: str) -> None:
+        if name in self.ids_used:
+            raise Broken(f"{name} was used before: Asterisk would do it twice")
+        self.ids_used.add(name)
+
+    def _play(self, effect: m.Play) -> Iterator[None]:
+        self._new_id(effect.playback)
+        found = self._in_stasis(effect.channel)
+        if found is None:
+            self._answer(effect.channel, m.PromptEnded(effect.playback, False))
+            return
+        found.music = ""
+        playback = Playback(effect.playback, effect.sounds)
+        found.playbacks.append(playback)
+        if found.playbacks[0] is playback:
+            playback.until_ns = self._length_ns(playback)
+        yield
+        if effect.music:
+            found.music = effect.music
+
+    def _originate(self, effect: m.Originate) -> None:
+        if effect.leg in self.channels:
+            self._answer(effect.leg, m.OriginateDone(effect.leg, True))  # 409: it rings already
+            return
+        self._new_id(effect.leg)
+        agent = effect.endpoint
+        if self.legs_of(agent):
+            raise Broken(f"{agent} is offered {effect.leg} while {self.legs_of(agent)} still exists")
+        phone = self.phones.setdefault(agent, Phone())
+        if phone.mood == "unreachable":
+            self._answer(effect.leg, m.OriginateDone(effect.leg, False, "unreachable"))
+            return
+        leg = Channel(effect.leg, "agent", "ringing", agent=agent)
+        leg.give_up_ns = self.now_ns + effect.timeout_s * SECOND_NS
+        self.channels[leg.id] = leg
+        self._answer(leg.id, m.OriginateDone(leg.id, True))
+        if phone.mood == "busy":
+            self._destroy(leg, Q850_BUSY)
+        elif phone.mood == "declines":
+            self._seen(leg.id, m.LegRinging(leg.id))
+            self._destroy(leg, Q850_REJECTED)
+        else:
+            self._seen(leg.id, m.LegRinging(leg.id))
+            if phone.mood == "answers":
+                leg.answer_ns = self.now_ns + round(phone.after_s * SECOND_NS) + 1
+
+    def _hangup(self, channel: str) -> None:
+        found = self.channels.get(channel)
+        if found is None:
+            self._answer(channel, m.ChannelGone(channel))  # the shell's reading of 404
+            return
+        if found.role == "caller" and found.code is None:
+            self.hung_up_by_us.append(channel)
+        self._destroy(found, Q850_NORMAL if found.up else Q850_NO_ANSWER)
+
+    def _connect(self, effect: m.Connect) -> Iterator[None]:
+        if self.refuse_bridges:
+            self.refuse_bridges -= 1
+            self._answer(effect.bridge, m.BridgeDone(effect.call, False, "refused"))
+            return
+        self.bridges.setdefault(effect.bridge, set())  # 409: it is there
+        yield
+        for channel in effect.channels:
+            found = self._in_stasis(channel)
+            if found is None:
+                self._answer(effect.bridge, m.BridgeDone(effect.call, False, "not in Stasis"))
+                return
+            if found.playbacks:
+                raise Broken(f"{channel} joins {effect.bridge} with a prompt running: addChannel would wait")
+            self._leave_bridges(found)
+            self.bridges[effect.bridge].add(channel)
+        self._answer(effect.bridge, m.BridgeDone(effect.call, True))
+
+    def _record(self, effect: m.Record) -> None:
+        found = self.channels.get(effect.channel)
+        if self.refuse_recordings or found is None:
+            error = "no such channel" if found is None else "refused"
+            self._answer(effect.file, m.RecordingBegun(effect.call, effect.channel, False, error))
+            return
+        if effect.file in found.recording and not effect.verify:
+            raise Broken(f"{effect.file} would be overwritten")
+        found.recording.add(effect.file)
+        self.files.add(effect.file)
+        self._answer(effect.file, m.RecordingBegun(effect.call, effect.channel, True))

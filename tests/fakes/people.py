@@ -1,0 +1,260 @@
+"""Callers and agents, so that a test reads as the transcript of a call.
+
+ann = pbx.caller("ann").dials("100").presses("1")
+bob = pbx.agent("bob").signs_in()
+pbx.passes(seconds=16)
+assert ann.position == 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from ari_app.core import messages as m
+from ari_app.core.agent import Agent
+from ari_app.core.call import Call
+from ari_app.core.definition import (
+    SECOND_NS,
+    Codes,
+    Definition,
+    Flow,
+    HangupNode,
+    MenuNode,
+    PlayNode,
+    Queue,
+    QueueNode,
+)
+from ari_app.core.definition import Agent as AgentDefinition
+from tests.fakes import checks
+from tests.fakes.centre import Centre
+from tests.fakes.pbx import Broken, FakeAsterisk, Phone, PhoneMood
+
+START_NS = 1_800_000_000 * SECOND_NS
+
+DEFINITION = Definition(
+    numbers={
+        "100": "main",
+        "200": "direct",
+        "300": "closed",
+        "400": "vip",
+        "500": "broken",
+        "600": "nowhere",
+    },
+    flows={
+        "main": Flow(
+            "greeting",
+            {
+                "greeting": PlayNode(("welcome",), "menu"),
+                "menu": MenuNode(("press-1",), {"1": "sales", "2": "support", "9": "bye"}, "operator"),
+                "sales": QueueNode("sales"),
+                "support": QueueNode("support", ("one-moment",)),
+                "operator": QueueNode("sales"),
+                "bye": HangupNode(("goodbye",)),
+            },
+        ),
+        "direct": Flow("quiet", {"quiet": PlayNode((), "in"), "in": QueueNode("support")}),
+        "closed": Flow("missing", {"missing": PlayNode(("missing",), "end"), "end": HangupNode()}),
+        "vip": Flow("in", {"in": QueueNode("sales", priority=5)}),
+        "broken": Flow("menu", {"menu": MenuNode(("x",), {"1": "menu"}, "menu", timeout_s=float("inf"))}),
+    },
+    queues={
+        "sales": Queue("Sales"),
+        "support": Queue("Support", ring_timeout_s=10, wrap_up_s=0, record=False, music="quiet"),
+    },
+    agents={
+        "bob": AgentDefinition("Bob", "bob", ("sales",)),
+        "eve": AgentDefinition("Eve", "eve", ("sales", "support")),
+        "max": AgentDefinition("Max", "max", ("support",)),
+    },
+    codes=Codes(ask_pin=("sign_in", "sign_out", "pause")),
+)
+
+
+class Pbx:
+    """The fake Asterisk, the call centre on it, and the people around."""
+
+    def __init__(
+        self, definition: Definition = DEFINITION, *, die_at: Iterable[int] = (), gap_s: float = 2.0
+    ) -> None:
+        self.asterisk = FakeAsterisk(START_NS)
+        self.centre = Centre(self.asterisk, definition, set(die_at), gap_s)
+        self.centre.start()
+        self._calls = 0
+
+    def caller(self, name: str) -> Caller:
+        return Caller(self, name)
+
+    def agent(self, name: str) -> AgentAtPhone:
+        return AgentAtPhone(self, name)
+
+    def passes(self, seconds: float) -> Self:
+        self.centre.passes(seconds)
+        return self
+
+    def settle(self) -> Self:
+        self.centre.settle()
+        return self
+
+    def dies(self) -> Self:
+        self.centre.die()
+        return self
+
+    def restarts(self) -> Self:
+        self.centre.start()
+        return self
+
+    def new_channel(self, name: str) -> str:
+        self._calls += 1
+        return f"{name}-{self._calls}"
+
+    def outcomes(self) -> list[str]:
+        """How the calls ended, in order."""
+        return [e.outcome for e in self.centre.events() if isinstance(e, m.CallEnded)]
+
+    def offers(self) -> list[str]:
+        """Who was offered calls, in order."""
+        return [e.agent for e in self.centre.events() if isinstance(e, m.OfferMade)]
+
+    def lapses(self) -> list[str]:
+        return [e.reason for e in self.centre.events() if isinstance(e, m.OfferLapsed)]
+
+    def everyone_is_served(self) -> None:
+        """The aftermath: all sign in and answer; whoever still waits reaches an agent. Then the books."""
+        centre = self.centre
+        if not centre.alive:
+            centre.start()
+        self.asterisk.refuse_bridges = 0
+        self.passes(seconds=40)  # greetings, menus and wrong keys come to an end
+        for name in centre.definition.agents:
+            self.asterisk.phones[name] = Phone("answers", 1)
+            centre.feed(m.AgentAsked(name, "unlock"))
+            centre.feed(m.AgentAsked(name, "sign_in"))
+            centre.feed(m.AgentAsked(name, "resume"))
+        for _ in range(12):
+            self.passes(seconds=30)
+            for call in list(centre.live.state.calls.values()):
+                if call.state == "talking" and call.channel in self.asterisk.channels:
+                    self.asterisk.hang_up(call.channel)
+            self.settle()
+        checks.at_rest(centre)
+        checks.whole_run(centre)
+        left = centre.live.state
+        if left.calls or left.closing or left.recordings or self.asterisk.bridges:
+            raise Broken(f"left over: {left.calls} {left.closing} {left.recordings}")
+
+
+class Caller:
+    """Somebody with a phone. ``channel`` is "" until they dial."""
+
+    def __init__(self, pbx: Pbx, name: str) -> None:
+        self.pbx, self.name, self.channel = pbx, name, ""
+
+    def dials(self, number: str) -> Self:
+        self.channel = self.pbx.new_channel(self.name)
+        self.pbx.asterisk.call_in(self.channel, number)
+        self.pbx.settle()
+        return self
+
+    def presses(self, digit: str) -> Self:
+        if self.channel in self.pbx.asterisk.channels:
+            self.pbx.asterisk.press(self.channel, digit)
+            self.pbx.settle()
+        return self
+
+    def hangs_up(self, *, unheard: bool = False) -> Self:
+        """``unheard``: the observations stay on their way, for a test that decides on the order."""
+        if self.channel in self.pbx.asterisk.channels:
+            self.pbx.asterisk.hang_up(self.channel)
+            if not unheard:
+                self.pbx.settle()
+        return self
+
+    @property
+    def call(self) -> Call | None:
+        return self.pbx.centre.live.call_of(self.channel)
+
+    @property
+    def state(self) -> str:
+        """The call's state, or "gone"."""
+        return self.call.state if self.call else "gone"
+
+    @property
+    def position(self) -> int:
+        return self.pbx.centre.live.position(self.call) if self.call else 0
+
+    @property
+    def hears(self) -> str:
+        return self.pbx.asterisk.hears(self.channel)
+
+    @property
+    def talks_with(self) -> str:
+        """The agent with whom this caller is really in one bridge."""
+        for members in self.pbx.asterisk.bridges.values():
+            for other in members if self.channel in members else ():
+                if other != self.channel:
+                    return self.pbx.asterisk.channels[other].agent
+        return ""
+
+
+class AgentAtPhone:
+    """An agent and the phone on their desk."""
+
+    def __init__(self, pbx: Pbx, name: str) -> None:
+        self.pbx, self.name, self.session = pbx, name, ""
+        self.pbx.asterisk.phones.setdefault(name, Phone())
+
+    def phone(self, mood: PhoneMood, after_s: float = 0.0) -> Self:
+        self.pbx.asterisk.phones[self.name] = Phone(mood, after_s)
+        return self
+
+    def asks(self, action: m.Action, reason: str = "") -> Self:
+        self.pbx.centre.feed(m.AgentAsked(self.name, action, reason, "test"))
+        self.pbx.settle()
+        return self
+
+    def signs_in(self) -> Self:
+        return self.asks("sign_in")
+
+    def dials_code(self, action: m.Action) -> Self:
+        self.session = self.pbx.new_channel(self.name)
+        self.pbx.asterisk.call_in(self.session, "*11", action, self.name)
+        self.pbx.settle()
+        return self
+
+    def types(self, *, ok: bool, entered: bool = True) -> Self:
+        self.pbx.asterisk.type_pin(self.session, ok=ok, entered=entered)
+        self.pbx.settle()
+        return self
+
+    def answers(self, *, unheard: bool = False) -> Self:
+        for leg in self.pbx.asterisk.legs_of(self.name):
+            if not self.pbx.asterisk.channels[leg].up:
+                self.pbx.asterisk.pick_up(leg)
+        if not unheard:
+            self.pbx.settle()
+        return self
+
+    def declines(self) -> Self:
+        for leg in self.pbx.asterisk.legs_of(self.name):
+            self.pbx.asterisk.decline(leg)
+        self.pbx.settle()
+        return self
+
+    def hangs_up(self) -> Self:
+        for leg in self.pbx.asterisk.legs_of(self.name):
+            self.pbx.asterisk.hang_up(leg)
+        self.pbx.settle()
+        return self
+
+    @property
+    def record(self) -> Agent:
+        return self.pbx.centre.live.state.agents[self.name]
+
+    @property
+    def state(self) -> str:
+        return self.record.state
+
+    @property
+    def rings(self) -> bool:
+        return bool(self.pbx.asterisk.legs_of(self.name))

@@ -1,0 +1,68 @@
+"""The crash test: the process dies at every point of every scenario, and no caller is lost.
+
+The points are before and after each append to the journal and after each request to Asterisk, those
+of the restart itself included. A transcript's own expectations may fail after a death (a prompt is
+cut short, a phone rings twice); what ``checks`` demands may not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import pytest
+
+from tests.fakes.people import Pbx
+from tests.scenarios import test_agents, test_calls
+
+Scenario = Callable[[Pbx], None]
+SCENARIOS: list[Scenario] = [
+    f
+    for module in (test_calls, test_agents)
+    for name, f in inspect.getmembers(module, inspect.isfunction)
+    if name.startswith("test_")
+]
+
+
+def play(scenario: Scenario, pbx: Pbx) -> bool:
+    """Run to the end, then the aftermath. True if the transcript's own expectations held."""
+    try:
+        scenario(pbx)
+    except (AssertionError, LookupError):  # the death changed the story: the phone it speaks of is not there
+        held = False
+    else:
+        held = True
+    pbx.everyone_is_served()
+    return held
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 4.0])
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda f: f.__name__.removeprefix("test_"))
+def test_no_caller_is_lost_whenever_we_die(scenario: Scenario, gap_s: float) -> None:
+    whole = Pbx()
+    scenario(whole)
+    points = whole.centre.points
+    deaths = 0
+    for point in range(4, points + 1):  # the first three belong to the first start, which nobody waits for
+        pbx = Pbx(die_at=[point], gap_s=gap_s)
+        play(scenario, pbx)
+        deaths += pbx.centre.epochs > 1
+    assert deaths >= points - 3
+
+
+def test_dying_again_while_recovering() -> None:
+    scenario = test_calls.test_a_call_is_answered_recorded_and_wrapped_up
+    whole = Pbx()
+    scenario(whole)
+    for point in range(4, whole.centre.points, 3):
+        for again in range(1, 16):
+            play(scenario, Pbx(die_at=[point, point + again]))
+
+
+def test_most_deaths_do_not_even_change_the_story() -> None:
+    """Without a gap, a death is hardly noticed: the transcript's own expectations hold."""
+    scenario = test_calls.test_a_call_is_answered_recorded_and_wrapped_up
+    whole = Pbx()
+    scenario(whole)
+    held = [play(scenario, Pbx(die_at=[p], gap_s=0.0)) for p in range(4, whole.centre.points + 1)]
+    assert sum(held) / len(held) > 0.5
