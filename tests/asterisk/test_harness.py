@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .harness import Account, PhoneRoom, answers, busy, dead, declines, g711, ri
 from .harness.ear import Frame, Sound, judge
 from .harness.programs import asterisk_program
 from .harness.sip import SipError, address, name_address
-from .harness.sipp import FOREVER_MS, AgentScript, CallerScript, Sipp
+from .harness.sipp import FOREVER_MS, AgentScript, CallerScript, Sipp, SippCall, SippRecord
 
 PASSWORD = "a-password-for-tests"
 
@@ -134,9 +135,12 @@ class Exchange:
 
     async def falls_quiet(self, within_s: float = 3.0) -> None:
         """Wait until no channel is left: Asterisk clears up a moment after the last BYE."""
-        async with asyncio.timeout(within_s):
-            while not self.server.rx("core show channels count").startswith("0 active channels"):
-                await asyncio.sleep(0.1)
+        for _ in range(round(within_s / 0.1)):
+            shown = self.server.rx("core show channels count")
+            if shown.startswith("0 active channels"):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{shown.splitlines()[0]} after {within_s} s")
 
 
 @pytest.fixture(scope="module")
@@ -431,12 +435,37 @@ async def test_sipp_callers_with_voices_are_heard(exchange: Exchange, room: Phon
         assert anns[n].ear.strangers({desk_tone}) == set()
 
 
-async def test_sipp_load_presses_its_own_keys(exchange: Exchange) -> None:
-    remote = ("127.0.0.1", exchange.sip_port)
-    callers = [CallerScript("desk", f"66{n}", keys=str(n % 4), stay_ms=4000) for n in range(8)]
-    async with Sipp.agents([AgentScript(100, 200, 300)], remote, port=exchange.desk_port) as phones:
-        made = await Sipp.callers(callers, remote, calls_a_second=4, host="127.0.0.2").done()
+async def test_sipp_load_at_random_adds_up(exchange: Exchange) -> None:
+    remote, dice = ("127.0.0.1", exchange.sip_port), random.Random(7)
+    callers = [
+        CallerScript("desk", f"66{n}", keys=str(n % 4), stay_ms=dice.choice([1000, 1500, 3000, 6000]))
+        for n in range(40)
+    ]
+    agents = [
+        AgentScript(
+            dice.choice([50, 300, 1200]), dice.choice([200, 200, 486, 603, 0]), dice.choice([300, 9000])
+        )
+        for _ in range(40)
+    ]
+    async with Sipp.agents(agents, remote, port=exchange.desk_port) as phones:
+        made = await Sipp.callers(callers, remote, calls_a_second=10, host="127.0.0.2").done()
+        await exchange.falls_quiet()
         taken = await phones.stop()
-    assert (made.created, made.failed, made.count("answered")) == (8, 0, 8), phones.errors()
-    assert taken.count("answered") == 8
-    assert made.count("released") == 8
+    assert (made.created, made.successful, made.failed, made.count("pressed")) == (40, 40, 0, 40)
+    assert made.count("answered") == made.count("hung_up") + made.count("released")
+    assert taken.failed == 0, phones.errors()
+    assert taken.count("offered") == taken.successful
+    for call in taken.calls:
+        ends = {"refused", "cancelled", "hung_up", "released"} & call.events.keys()
+        assert len(ends) == 1, call
+    for outcome in ("answered", "refused", "cancelled", "hung_up", "released"):
+        assert taken.count(outcome) > 0, outcome
+
+
+def test_an_agent_with_two_calls_at_once_is_noticed() -> None:
+    def call(call_id: str, agent: str, since: float, until: float) -> SippCall:
+        return SippCall(call_id, agent, {"offered": since, "released": until})
+
+    first, second, third = call("a", "bob", 1, 5), call("b", "bob", 4, 9), call("c", "bob", 9, 10)
+    elsewhere = call("d", "eve", 1, 9)
+    assert SippRecord(4, 4, 0, 0, [first, second, third, elsewhere]).overlapping() == [(first, second)]

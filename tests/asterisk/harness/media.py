@@ -107,7 +107,8 @@ class Stream:
                     seconds, nanoseconds = _TIMESPEC.unpack(value)
                     at_ns = seconds * 1_000_000_000 + nanoseconds + offset_ns
             self.record(RECEIVED, at_ns, data)
-            if self.remote is None and not self.running:
+            # RTCP for a neighbour's port plus one may land here: only audio shows where to speak to.
+            if self.remote is None and len(data) > _RTP.size and data[1] & 0x7F in (0, 8):
                 self.remote = source
                 learned = True
 
