@@ -208,8 +208,8 @@ class _ToStructlog(logging.Handler):
         log.warning("control server", said=record.getMessage(), exc_info=record.exc_info)
 
 
-async def run(desk: Desk, sock: socket.socket) -> None:
-    """Serve on ``sock`` until cancelled; open requests then get ``SHUTDOWN_LIMIT_S``."""
+def server(desk: Desk) -> QuietServer:
+    """The server, ready to run. Takes some hundredths of a second: not for the event loop."""
     said = logging.getLogger("uvicorn")
     said.handlers, said.propagate = [_ToStructlog(logging.WARNING)], False
     config = uvicorn.Config(
@@ -226,11 +226,17 @@ async def run(desk: Desk, sock: socket.socket) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=SHUTDOWN_LIMIT_S,
     )
-    server = QuietServer(config)
+    config.load()
+    return QuietServer(config)
+
+
+async def run(desk: Desk, sock: socket.socket) -> None:
+    """Serve on ``sock`` until cancelled; open requests then get ``SHUTDOWN_LIMIT_S``."""
+    serving = await asyncio.to_thread(server, desk)
     async with asyncio.TaskGroup() as owner:
-        serving = owner.create_task(server.serve(sockets=[sock]))
+        task = owner.create_task(serving.serve(sockets=[sock]))
         try:
-            await asyncio.shield(serving)
+            await asyncio.shield(task)
         finally:
-            server.should_exit = True
-            await asyncio.wait([serving], timeout=SHUTDOWN_LIMIT_S + 1)
+            serving.should_exit = True
+            await asyncio.wait([task], timeout=SHUTDOWN_LIMIT_S + 1)

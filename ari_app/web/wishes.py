@@ -54,7 +54,9 @@ def granted(agent: AgentView, action: Action) -> str:
     if action == "unlock":
         return f"{agent.agent}'s PIN is unlocked"
     if agent.held and agent.after != "ready":
-        return f"{agent.agent} is {words.state(agent.state)} and will be {_goal(agent)} after the present call"
+        return (
+            f"{agent.agent} is {words.state(agent.state)} and will be {_goal(agent)} after the present call"
+        )
     if action in ("sign_in", "resume"):
         done = "signed in" if action == "sign_in" else "taking calls again"
         # A caller who waits is offered in the same step: then the agent is no longer just "ready".
