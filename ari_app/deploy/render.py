@@ -284,7 +284,8 @@ class _Renderer:
             "rtp.conf": {"rtp_start": self._options.rtp_start, "rtp_end": self._options.rtp_end},
             "musiconhold.conf": {"moh_dir": self._out / "music"},
             "pjsip.conf": self._pjsip(),
-            "extensions.conf": self._extensions(),
+            "extensions.conf": self._doors(),
+            "cordboard-contexts.conf": self._contexts(),
         }
         if self._site.fallback.kind == "voicemail":
             # No one dials into the mailbox; the password only has to be one that nobody knows.
@@ -434,12 +435,9 @@ class _Renderer:
 
     # ------------------------------------------------------------ extensions.conf
 
-    def _extensions(self) -> dict[str, object]:
-        fallback = self._site.fallback
+    def _doors(self) -> dict[str, object]:
         codes = self._definition.codes
         return {
-            "absolute_timeout_s": self._definition.centre.absolute_timeout_s,
-            "fallback_after_s": fallback.after_s,
             "numbers": self._numbers(self._definition.numbers),
             "codes": Block(
                 "".join(
@@ -453,9 +451,15 @@ class _Renderer:
                     for name, trunk in self._site.trunks.items()
                 )
             ),
+        }
+
+    def _contexts(self) -> dict[str, object]:
+        return {
+            "absolute_timeout_s": self._definition.centre.absolute_timeout_s,
+            "fallback_after_s": self._site.fallback.after_s,
             "fallback": self._fallback(),
             # Playback joins sounds by &.
-            "fallback_sounds": "&".join(fallback.sounds),
+            "fallback_sounds": "&".join(self._site.fallback.sounds),
         }
 
     def _numbers(self, numbers: Iterable[str]) -> Block:

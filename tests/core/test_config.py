@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
-from ari_app.config import DefinitionErrors, Loaded, Problem, load
-from ari_app.core.definition import MenuNode, QueueNode
+from ari_app.config import AgentEntry, DefinitionErrors, Loaded, Problem, load
+from ari_app.core.definition import Centre, Codes, Flow, HangupNode, MenuNode, PlayNode, Queue, QueueNode
 from ari_app.pins import hash_pin
+from ari_app.site import Fallback, Phone, Sip, Trunk
 from ari_app.toml_lines import KeyPath, key_lines
 
 EXAMPLE = Path(__file__).parents[2] / "ari_app/deploy/example"
@@ -178,6 +180,30 @@ def test_the_core_never_sees_a_pin(tmp_path: Path) -> None:
     assert loaded.site.pins == {"bob": hashed}
     assert hashed not in repr(loaded.definition)
     assert hashed not in repr(loaded.site)
+
+
+KINDS: tuple[type[Struct], ...] = (
+    Centre,
+    Flow,
+    PlayNode,
+    MenuNode,
+    QueueNode,
+    HangupNode,
+    Queue,
+    AgentEntry,
+    Codes,
+    Phone,
+    Trunk,
+    Sip,
+    Fallback,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_key_is_in_the_manual(kind: type[Struct]) -> None:
+    manual = (EXAMPLE.parents[2] / "docs/definition.md").read_text()
+    keys = set(kind.__struct_fields__) - {"nodes"}
+    assert {key for key in keys if f"`{key}`" not in manual} == set()
 
 
 # ---------------------------------------------------------------- what is wrong
