@@ -87,7 +87,7 @@ install_lock() { # LOCK
 }
 
 with_pip() { # LOCK COUNT
-    local pip=("$VENV/bin/python" -m pip) wheel
+    local pip=("$VENV/bin/python" -m pip) trust=() wheel
     if ! "${pip[@]}" --version >/dev/null 2>&1; then
         if "$PYTHON" -c 'import ensurepip' 2>/dev/null; then
             slow "Adding pip to .venv" "$VENV/bin/python" -m ensurepip || return
@@ -97,10 +97,21 @@ with_pip() { # LOCK COUNT
                 fail "pip is missing and could not be fetched; as root, apt-get install python3-venv brings it"
             wheel=$(echo "$RUNTIME"/debian/pip/root/usr/share/python-wheels/pip-*.whl)
             pip=("$VENV/bin/python" "$wheel/pip")
+            certificates
         fi
     fi
     slow "Installing $2 Python packages with pip" \
-        "${pip[@]}" install --disable-pip-version-check --no-input --require-hashes -r "$1"
+        "${pip[@]}" install "${trust[@]}" --disable-pip-version-check --no-input --require-hashes -r "$1"
+}
+
+# Debian's pip trusts /etc/ssl/certs. Where ca-certificates isn't installed, those it depends on came with it.
+certificates() {
+    if [ -e /etc/ssl/certs/ca-certificates.crt ]; then return; fi
+    trust=(--use-deprecated=legacy-certs)
+    if [ -z "${PIP_CERT:-}" ]; then
+        cat "$RUNTIME"/debian/pip/root/usr/share/ca-certificates/mozilla/*.crt >"$RUNTIME/certificates.pem"
+        trust+=(--cert "$RUNTIME/certificates.pem")
+    fi
 }
 
 packages_failed() {
