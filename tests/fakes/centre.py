@@ -7,7 +7,7 @@ and follows the order of design section 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ari_app.core import messages as m
@@ -52,6 +52,11 @@ class Centre:
     @property
     def alive(self) -> bool:
         return self.floor is not None
+
+    @property
+    def listening(self) -> bool:
+        """Alive, with a link to Asterisk."""
+        return self.alive and self.pbx.connected
 
     @property
     def live(self) -> Floor:
@@ -100,46 +105,63 @@ class Centre:
         self.epochs += 1
         epoch = f"e{self.epochs}"
         self.floor = self.fold()
-        self._handle(m.EngineStarted(epoch, "node", "boot", 0, "0"))
-        self._handle(m.DefinitionGiven(self.definition, str(hash(str(self.definition)))))
+        self._turn([m.EngineStarted(epoch, "node", "boot", 0, "0")])
+        self._turn([m.DefinitionGiven(self.definition, str(hash(str(self.definition))))])
         self.pbx.numbers = frozenset(self.definition.numbers)
-        self.pbx.connect()
-        first = self.pbx.snapshot()
-        for item in topology.differences(self.live, first):
-            self._handle(item)
-        self._await_answers()
-        self._drain()
-        self._overdue()
-        second = self.pbx.snapshot()
-        effects = [*topology.repair(self.live, second), *topology.resend(self.live)]
-        self._act(effects)
-        self._drain()
-        channels, calls = len(second.channels), len(self.live.state.calls)
-        self._handle(m.Recovered(channels, calls))
-        self._drain()
+        self._close_the_gap()
 
-    def _await_answers(self) -> None:
+    def _close_the_gap(self) -> None:
+        self.pbx.connect()
         for _ in range(ANSWER_GRACE_S):
             if not topology.answering(self.live, self.pbx.snapshot()):
-                return
+                break
             self.pbx.pass_to(self.pbx.now_ns + SECOND_NS)
-            self._drain()
+        self._turn(topology.differences(self.live, self.pbx.snapshot()))
+        self._turn(self.pbx.take_all())
+        self._turn(list(self.live.due(self.pbx.now_ns)))
+        seen = self.pbx.snapshot()
+        self._act([*topology.repair(self.live, seen), *topology.resend(self.live)])
+        self._turn([m.Recovered(len(seen.channels), len(self.live.state.calls))])
+        self._drain()
+
+    def lose_link(self) -> None:
+        """Both sockets break; the process lives, hears nothing and cannot command."""
+        if self.alive and self.pbx.connected:
+            self._mortal([m.LinkFailed("test")])
+            self.pbx.disconnect(process_lives=True)
+
+    def regain_link(self) -> None:
+        """The link is back: the gap is closed as after a restart, without the fold."""
+        if self.alive and not self.pbx.connected:
+            try:
+                self._close_the_gap()
+            except Died:
+                self._dead_for_a_while()
+                self.start()
 
     # ------------------------------------------------------------ the loop
 
-    def _handle(self, item: m.AnyInput) -> None:
+    def _turn(self, items: Sequence[m.AnyInput]) -> None:
+        """Step all, commit all, then act on all, as the engine does."""
         floor, now_ns = self.live, self.pbx.now_ns
-        try:
-            step = advance(floor, item, now_ns)
-        except (ArithmeticError, LookupError) as error:  # a bad definition; IllegalMove would be ours
-            item = failed(floor, item, error)
-            step = advance(floor, item, now_ns)
+        entries: list[Entry] = []
+        effects: list[m.AnyEffect] = []
+        for given in items:
+            item = given
+            try:
+                step = advance(floor, item, now_ns)
+            except (ArithmeticError, LookupError) as error:  # a bad definition; IllegalMove would be ours
+                item = failed(floor, item, error)
+                step = advance(floor, item, now_ns)
+            checks.after_step(floor, step, now_ns)
+            if step.events:
+                entries.append(Entry(now_ns, item, list(step.events)))
+            effects.extend(step.effects)
         self.crash_point()
-        if step.events:
-            self.journal.append(Entry(now_ns, item, step.events))
+        if entries:
+            self.journal.extend(entries)
             self.crash_point()
-        checks.after_step(floor, step, now_ns)
-        self._act(step.effects)
+        self._act(effects)
 
     def _act(self, effects: list[m.AnyEffect]) -> None:
         for effect in effects:
@@ -148,24 +170,25 @@ class Centre:
 
     def _drain(self) -> None:
         while self.pbx.pending:
-            self._handle(self.pbx.take())
-
-    def _overdue(self) -> None:
-        for deadline in list(self.live.due(self.pbx.now_ns)):
-            self._handle(deadline)
+            self._turn([self.pbx.take()])
 
     def feed(self, item: m.AnyInput) -> None:
-        """One input, by whatever way it came. Lost if nobody is there."""
-        if self.alive:
+        """One input, by whatever way it came. Lost if nobody is there; nothing is heard without a link."""
+        if self.listening:
             self._mortal([item])
 
     def deliver(self, stream: str) -> None:
         """The next observation of one stream."""
         self.feed(self.pbx.take(stream))
 
+    def deliver_all(self) -> None:
+        """Everything that is on its way, in one turn."""
+        if self.listening:
+            self._mortal(self.pbx.take_all())
+
     def overdue(self) -> None:
-        """What the floor has due now."""
-        if self.alive:
+        """What the floor has due now, in one turn. Deadlines wait while the link is down."""
+        if self.listening:
             self._mortal(list(self.live.due(self.pbx.now_ns)))
 
     def settle(self) -> None:
@@ -173,10 +196,9 @@ class Centre:
         while self.alive and self.pbx.pending:
             self._mortal([self.pbx.take()])
 
-    def _mortal(self, items: list[m.AnyInput]) -> None:
+    def _mortal(self, items: Sequence[m.AnyInput]) -> None:
         try:
-            for item in items:
-                self._handle(item)
+            self._turn(items)
         except Died:
             self._dead_for_a_while()
             self.start()
@@ -186,7 +208,7 @@ class Centre:
         until_ns = self.pbx.now_ns + round(seconds * SECOND_NS)
         self.settle()
         while self.pbx.now_ns < until_ns:
-            own_ns = self.live.next_due_ns() if self.alive else None
+            own_ns = self.live.next_due_ns() if self.listening else None
             stops = [t for t in (own_ns, self.pbx.next_timer_ns()) if t is not None and t <= until_ns]
             self.pbx.pass_to(min(stops, default=until_ns))
             self.settle()

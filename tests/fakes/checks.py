@@ -96,7 +96,7 @@ def _work_conserved(floor: Floor, now_ns: int) -> None:
 
 def at_rest(centre: Centre) -> None:
     """Everything is delivered: Asterisk looks as the floor says, and nobody sits in silence."""
-    if not centre.alive or centre.pbx.pending:
+    if not centre.listening or centre.pbx.pending:
         return
     floor, pbx = centre.live, centre.pbx
     left = [*topology.differences(floor, pbx.snapshot()), *topology.repair(floor, pbx.snapshot())]

@@ -104,11 +104,12 @@ class FakeAsterisk:
     def connect(self) -> None:
         self.connected = True
 
-    def disconnect(self) -> None:
-        """The process died: what was on its way is lost."""
+    def disconnect(self, *, process_lives: bool = False) -> None:
+        """The sockets are closed: what was on its way is lost, and a dead process's memory with it."""
         self.connected = False
         self.pending.clear()
-        self.pins_asked.clear()
+        if not process_lives:
+            self.pins_asked.clear()
 
     def streams(self) -> list[str]:
         """The streams that have something to deliver, oldest first."""
@@ -118,6 +119,12 @@ class FakeAsterisk:
         """The next observation (of ``stream``)."""
         index = next(i for i, (s, _) in enumerate(self.pending) if stream in (None, s))
         return self.pending.pop(index)[1]
+
+    def take_all(self) -> list[m.AnyInput]:
+        """All observations, in the order in which they happened."""
+        items = [item for _, item in self.pending]
+        self.pending.clear()
+        return items
 
     def _seen(self, stream: str, item: m.AnyInput) -> None:
         if self.connected:
@@ -282,7 +289,12 @@ class FakeAsterisk:
     # ------------------------------------------------------------ effects
 
     def run(self, effect: m.AnyEffect) -> Iterator[None]:
-        """Execute one effect; yields after each request, where the process may die."""
+        """Execute one effect; yields after each request, where the process may die.
+
+        Without a link nothing is done, and nobody says so: the gap is closed later.
+        """
+        if not self.connected:
+            return
         match effect:
             case m.Play():
                 yield from self._play(effect)

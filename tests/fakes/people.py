@@ -124,6 +124,7 @@ class Pbx:
         centre = self.centre
         if not centre.alive:
             centre.start()
+        centre.regain_link()
         self.asterisk.refuse_bridges = 0
         self.passes(seconds=40)  # greetings, menus and wrong keys come to an end
         for name in centre.definition.agents:

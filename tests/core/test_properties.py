@@ -1,0 +1,201 @@
+"""Properties of the core under anything that people, Asterisk, the clock and deaths may do, in any order.
+
+The machine acts on the fake Asterisk; observations are delivered late, in any order that Asterisk
+allows, and in turns of any size. ``tests.fakes.checks`` states what must hold: after each step, at
+rest, and over the whole run (nobody lost, replay, snapshots).
+"""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ari_app.core import messages as m
+from ari_app.core.definition import SECOND_NS
+from tests.fakes import checks
+from tests.fakes.pbx import Phone, PhoneMood
+from tests.fakes.people import Caller, Pbx
+
+NUMBERS = st.sampled_from(["100", "200", "300", "400", "500", "600", "999"])
+AGENTS = st.sampled_from(["bob", "eve", "max"])
+MOODS: st.SearchStrategy[PhoneMood] = st.sampled_from(["rings", "answers", "busy", "declines", "unreachable"])
+ACTIONS: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume", "unlock"])
+CODES: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume"])
+SECONDS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 60.0, 130.0])
+MOST_CALLERS = 5
+
+ONCE_EACH = (m.DigitPressed, m.PinChecked, m.EngineStarted, m.DefinitionGiven, m.Recovered, m.LinkFailed)
+"""Not observations of a state: a key pressed twice is two keys."""
+
+
+class AnythingHappens(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pbx = Pbx()
+        self.callers: list[Caller] = []
+
+    # ------------------------------------------------------------ people
+
+    @precondition(lambda self: len(self.there()) < MOST_CALLERS)
+    @rule(number=NUMBERS, key=st.sampled_from(["", "1", "2"]))
+    def a_caller_dials(self, number: str, key: str) -> None:
+        caller = Caller(self.pbx, f"caller{len(self.callers)}")
+        self.callers.append(caller)
+        caller.channel = self.pbx.new_channel(caller.name)
+        self.pbx.asterisk.call_in(caller.channel, number)
+        if key:
+            self.pbx.asterisk.press(caller.channel, key)
+
+    @rule(which=st.integers(0, 9), key=st.sampled_from(["1", "2", "8", "9"]))
+    def a_caller_presses(self, which: int, key: str) -> None:
+        if there := self.there():
+            self.pbx.asterisk.press(there[which % len(there)], key)
+
+    @rule(which=st.integers(0, 9))
+    def a_caller_hangs_up(self, which: int) -> None:
+        if there := self.there():
+            self.pbx.asterisk.hang_up(there[which % len(there)])
+
+    @rule(agent=AGENTS, action=ACTIONS)
+    def an_agent_asks(self, agent: str, action: m.Action) -> None:
+        self.pbx.centre.feed(m.AgentAsked(agent, action, "", "test"))
+
+    @rule()
+    def all_sign_in(self) -> None:
+        for agent in ("bob", "eve", "max"):
+            self.pbx.centre.feed(m.AgentAsked(agent, "sign_in"))
+
+    @rule(agent=AGENTS, mood=MOODS, after_s=st.sampled_from([0.0, 1.0, 20.0]))
+    def a_phone_is_set(self, agent: str, mood: PhoneMood, after_s: float) -> None:
+        self.pbx.asterisk.phones[agent] = Phone(mood, after_s)
+
+    @rule(agent=AGENTS)
+    def an_agent_picks_up(self, agent: str) -> None:
+        for leg in self.pbx.asterisk.legs_of(agent):
+            if not self.pbx.asterisk.channels[leg].up:
+                self.pbx.asterisk.pick_up(leg)
+
+    @rule(agent=AGENTS)
+    def an_agent_hangs_up(self, agent: str) -> None:
+        for leg in self.pbx.asterisk.legs_of(agent):
+            self.pbx.asterisk.hang_up(leg)
+
+    @rule(agent=AGENTS, code=CODES)
+    def an_agent_dials_a_code(self, agent: str, code: m.Action) -> None:
+        self.pbx.asterisk.call_in(self.pbx.new_channel(agent), "*1", code, agent)
+
+    @rule(ok=st.booleans(), entered=st.booleans())
+    def pins_are_typed(self, ok: bool, entered: bool) -> None:
+        for channel in list(self.pbx.asterisk.pins_asked):
+            self.pbx.asterisk.type_pin(channel, ok=ok and entered, entered=entered)
+
+    def there(self) -> list[str]:
+        """Callers whose phones are off the hook."""
+        return [c.channel for c in self.callers if c.channel in self.pbx.asterisk.channels]
+
+    # ------------------------------------------------------------ delivery and time
+
+    @rule(which=st.integers(0, 9))
+    def one_observation_arrives(self, which: int) -> None:
+        if streams := self.pbx.asterisk.streams():
+            self.pbx.centre.deliver(streams[which % len(streams)])
+
+    @rule()
+    def all_observations_arrive_in_one_turn(self) -> None:
+        self.pbx.centre.deliver_all()
+
+    @rule()
+    def everything_settles(self) -> None:
+        self.pbx.settle()
+
+    @rule(which=st.integers(0, 9))
+    def an_observation_arrives_twice(self, which: int) -> None:
+        centre, asterisk = self.pbx.centre, self.pbx.asterisk
+        if not (centre.listening and asterisk.pending):
+            return
+        streams = asterisk.streams()
+        item, epochs = asterisk.take(streams[which % len(streams)]), centre.epochs
+        centre.feed(item)
+        if isinstance(item, ONCE_EACH) or centre.epochs != epochs:
+            return
+        before = records(centre.live.state)
+        centre.feed(item)
+        assert records(centre.live.state) == before or centre.epochs != epochs, item
+
+    @rule(seconds=SECONDS)
+    def time_passes_unheard(self, seconds: float) -> None:
+        self.pbx.asterisk.pass_to(self.pbx.asterisk.now_ns + round(seconds * SECOND_NS))
+
+    @rule()
+    def deadlines_are_looked_at(self) -> None:
+        self.pbx.centre.overdue()
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.pbx.passes(seconds)
+
+    # ------------------------------------------------------------ trouble
+
+    @rule()
+    def a_bridge_will_be_refused(self) -> None:
+        self.pbx.asterisk.refuse_bridges = 1
+
+    @rule(refuse=st.booleans())
+    def recordings_are_refused(self, refuse: bool) -> None:
+        self.pbx.asterisk.refuse_recordings = refuse
+
+    @precondition(lambda self: self.pbx.centre.alive)
+    @rule()
+    def it_dies(self) -> None:
+        self.pbx.dies()
+
+    @precondition(lambda self: not self.pbx.centre.alive)
+    @rule()
+    def it_is_started_again(self) -> None:
+        self.pbx.restarts()
+
+    @precondition(lambda self: self.pbx.centre.alive)
+    @rule(ahead=st.integers(1, 12), gap_s=st.sampled_from([0.0, 3.0, 20.0]))
+    def it_will_die(self, ahead: int, gap_s: float) -> None:
+        self.pbx.centre.gap_s = gap_s
+        self.pbx.centre.die_at = {self.pbx.centre.points + ahead}
+
+    @precondition(lambda self: self.pbx.centre.listening)
+    @rule()
+    def the_link_breaks(self) -> None:
+        self.pbx.centre.lose_link()
+
+    @precondition(lambda self: self.pbx.centre.alive)
+    @rule()
+    def the_link_is_back(self) -> None:
+        self.pbx.centre.regain_link()
+
+    # ------------------------------------------------------------ what must hold
+
+    @invariant()
+    def asterisk_is_as_the_floor_says(self) -> None:
+        checks.at_rest(self.pbx.centre)
+
+    def teardown(self) -> None:
+        self.pbx.everyone_is_served()
+
+
+def records(state: object) -> object:
+    """The records of a floor, without the instant of the last event."""
+    plain = msgspec.to_builtins(state)
+    assert isinstance(plain, dict)
+    del plain["at_ns"]
+    return plain
+
+
+AnythingHappens.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestAnythingHappens = AnythingHappens.TestCase
