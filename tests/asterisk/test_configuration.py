@@ -118,7 +118,7 @@ def write_music(folder: Path) -> None:
 
 def start(folder: Path, fallback: str) -> Exchange:
     program = asterisk_program()
-    (folder / "definition").mkdir(parents=True)
+    (folder / "definition").mkdir(parents=True, exist_ok=True)
     (folder / "definition/centre.toml").write_text(
         f'{CENTRE}\n[fallback]\nafter_s = {AWAY_S}\nsounds = ["sorry"]\n{fallback}'
     )
@@ -450,6 +450,45 @@ def running(folder: Path, fallback: str) -> Iterator[Exchange]:
         yield exchange
     finally:
         exchange.server.stop()
+
+
+EVERYTHING = """
+[sip]
+external_address = "198.51.100.7"
+local_nets = ["127.0.0.0/8", "10.0.0.0/8"]
+[phones.wide]
+role = "caller"
+codecs = ["opus", "g722", "alaw", "gsm"]
+caller_id = "Ann Löwe & Co, 2nd floor"
+[trunks.registered]
+server = "127.0.0.4"
+port = 5099
+transport = "tcp"
+username = "493012345"
+secret_file = "registered.secret"
+register = true
+match = ["127.0.0.4"]
+numbers = ["100"]
+"""
+
+
+def test_a_definition_with_everything_loads_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "all/definition").mkdir(parents=True)
+    secret = tmp_path / "all/definition/registered.secret"
+    secret.write_text("s3cret,with=odd#characters\n")
+    secret.chmod(0o600)
+    with running(
+        tmp_path / "all", f'kind = "dial"\ntarget = "+4930999@registered"\n{EVERYTHING}'
+    ) as exchange:
+        assert "ERROR" not in exchange.log(), exchange.log()
+        endpoint = exchange.server.rx("pjsip show endpoint registered")
+        assert re.search(r"context\s+: cordboard-trunk-registered", endpoint)
+        assert "127.0.0.4/32" in endpoint
+        assert "registered/sip:127.0.0.4:5099;transport=tcp" in exchange.server.rx("pjsip show registrations")
+        assert "s3cret,with=odd#characters" in exchange.server.rx("pjsip show auth registered")
+        assert "(opus|g722|alaw|gsm)" in exchange.server.rx("pjsip show endpoint wide")
+        assert 'Ann Löwe & Co, 2nd floor" <wide>' in exchange.server.rx("pjsip show endpoint wide")
+        assert "198.51.100.7" in exchange.server.rx("pjsip show transport cordboard-udp")
 
 
 async def test_the_fallback_may_dial_a_phone(tmp_path: Path) -> None:
