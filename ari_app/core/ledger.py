@@ -94,6 +94,7 @@ RecordingState = Literal["recording", "finished", "failed"]
 HELD_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "wrap_up", "releasing"})
 
 CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking"})
+OFFER_STATES: frozenset[SegmentState] = frozenset({"reserved", "ringing"})
 
 
 class QueueRow(Struct, frozen=True):
@@ -484,6 +485,9 @@ class _Book:
         now = call.agents.get(agent)
         if now is not None and now.state == state:
             return
+        if state in OFFER_STATES:
+            for other in [a for a, leg in call.agents.items() if a != agent and leg.state in OFFER_STATES]:
+                self.close_leg(call, other)
         seq = self.seq
         if now is not None and now.from_ns == self.at_ns:
             seq = now.seq
@@ -508,7 +512,6 @@ class _Book:
     # ------------------------------------------------------------ offers
 
     def make_offer(self, event: OfferMade) -> None:
-        self.take_from_others(event.agent, event.call)
         self.move_agent(event.agent, "reserved", "", event.call)
         call = self.state.calls.get(event.call)
         if call is None:
@@ -518,18 +521,6 @@ class _Book:
         self.changes.append(call.offer)
         self.change(call, replace(call.row, offers=call.row.offers + 1))
         self.move_leg(call, event.agent, "reserved", event.queue)
-
-    def take_from_others(self, agent: str, call_id: str) -> None:
-        """Close what an agent still has with other calls: an agent is with one call at a time."""
-        known = self.state.agents.get(agent)
-        if known is None or known.call in ("", call_id):
-            return
-        call = self.state.calls.get(known.call)
-        if call is not None:
-            if call.offer is not None and call.offer.agent == agent:
-                self.end_offer(call, "superseded")
-            self.close_leg(call, agent)
-            self.let_go(call, agent)
 
     def end_offer(self, call: OpenCall, result: OfferResult) -> None:
         offer = call.offer
@@ -602,6 +593,8 @@ class _Book:
         known = self.state.agents.get(agent)
         seq = self.seq
         if known is not None:
+            if known.call not in ("", call):
+                self.leave(agent, known.call)
             now = known.interval
             if (now.state, now.reason, now.call) == (state, reason, call):
                 return
@@ -639,13 +632,15 @@ class _Book:
             self.close_leg(call, agent)
 
     def free_agent(self, event: AgentFreed) -> None:
-        known = self.state.agents.get(event.agent)
-        call = self.state.calls.get(known.call) if known is not None else None
         self.move_agent(event.agent, event.state, event.reason, "")
-        if call is not None:
-            self.let_go(call, event.agent)
 
-    def let_go(self, call: OpenCall, agent: str) -> None:
+    def leave(self, agent: str, call_id: str) -> None:
+        """Close what an agent still has with a call: an agent is with one call at a time."""
+        call = self.state.calls.get(call_id)
+        if call is None:
+            return
+        if call.offer is not None and call.offer.agent == agent:
+            self.end_offer(call, "superseded")
         self.charge_wrap_up(call, agent)
         self.close_leg(call, agent)
         if agent in call.holds:

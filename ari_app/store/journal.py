@@ -379,12 +379,11 @@ class Journal:
             after_seq = found[-1][0]
 
     def of_call(self, call: str) -> list[Recorded]:
-        """The events of one call that are still here. Reads the whole journal: for people, not loops."""
-        found = self._read(
-            "SELECT seq, at_ns, epoch, input_seq, kind, version, call, agent, queue, body"
-            " FROM events WHERE call = ? ORDER BY seq",
-            (call,),
-        )
+        """The events of one call that are still here, with those of no call that the same inputs caused.
+
+        Reads the whole journal: for people, not for loops.
+        """
+        found = self._read(_EVENTS_OF_CALL, (call,))
         rows = [Row(*row) for row in found]
         return [Recorded(row.seq, row.at_ns, row.epoch, row.input_seq, self._event(row)) for row in rows]
 
@@ -482,6 +481,10 @@ class Journal:
 _EVENTS_OF_INPUT = """
 SELECT seq, at_ns, epoch, input_seq, kind, version, call, agent, queue, body FROM events
 WHERE seq >= ?1 AND seq < coalesce((SELECT min(seq) FROM inputs WHERE seq > ?1), 9223372036854775807)
+ORDER BY seq"""
+_EVENTS_OF_CALL = """
+SELECT seq, at_ns, epoch, input_seq, kind, version, call, agent, queue, body FROM events
+WHERE call = ?1 OR (call = '' AND input_seq IN (SELECT input_seq FROM events WHERE call = ?1))
 ORDER BY seq"""
 _WHOLE_INPUTS = """
 SELECT max(e.seq) FROM events e WHERE e.seq <= ?1

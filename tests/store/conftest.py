@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ import psycopg
 import pytest
 
 from ari_app.deploy.postgres import PostgresServer
+from ari_app.store.journal import Journal
 from ari_app.store.migrate import migrate
+from ari_app.store.shipper import Shipper
 
 _numbers = itertools.count(1)
 
@@ -56,3 +59,22 @@ def dsn(new_database: Callable[[], str]) -> str:
 @pytest.fixture
 def journal_path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "journal.db"
+
+
+@pytest.fixture
+def journal(journal_path: Path) -> Iterator[Journal]:
+    with Journal(journal_path) as opened:
+        yield opened
+
+
+def ship_all(journal: Journal, dsn: str) -> None:
+    """Ship and fold what is in the journal now, with the real shipper inside this process."""
+
+    async def run() -> None:
+        shipper = Shipper(journal.path, dsn)
+        running = asyncio.create_task(shipper.run())
+        await asyncio.sleep(0.05)
+        shipper.stop.set()
+        await running
+
+    asyncio.run(run())

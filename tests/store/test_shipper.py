@@ -103,12 +103,6 @@ def assert_ledger_equals_rebuilt(dsn: str, node: str) -> None:
     assert incremental == ledger(dsn)
 
 
-@pytest.fixture
-def journal(journal_path: Path) -> Iterator[Journal]:
-    with Journal(journal_path) as opened:
-        yield opened
-
-
 def test_what_is_committed_is_shipped_and_folded(journal: Journal, dsn: str) -> None:
     history = History().begins().signs_in("ann", "bob").answered("c1", "ann", 10, 60, 8).abandoned("c2", 3)
     append_all(journal, history)

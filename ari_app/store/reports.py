@@ -1,0 +1,229 @@
+"""Reports from PostgreSQL: calls and queues in a range of time, as plain rows.
+
+Figures follow the field's definitions; thresholds (service level, short abandon) are those of the
+newest definition, applied when the report is read. A call belongs to the range in which it was
+opened (``calls``) or entered its queue (``queues``). Ranges are half open: since <= instant < until.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+
+import psycopg
+from msgspec import Struct
+from psycopg.rows import dict_row
+
+CONNECT_LIMIT_S = 5
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_LONGEST = timedelta(days=36500)
+
+
+class ReportError(Exception):
+    """A report cannot be given; the text is for the person who asked."""
+
+
+class RangeError(ReportError):
+    """The range of time cannot be understood."""
+
+
+class CallLine(Struct, frozen=True):
+    """One call. Instants are UTC; durations in seconds; None: did not happen, or not yet.
+
+    ``short``: abandoned before the queue's ``short_abandon_s``.
+    """
+
+    call: str
+    opened_at: datetime
+    caller_number: str | None
+    caller_name: str | None
+    number: str
+    flow: str
+    choice: str
+    queue: str
+    agent: str
+    outcome: str | None
+    ended_by: str | None
+    short: bool
+    waited_s: float | None
+    talk_s: float
+    hold_s: float
+    wrap_up_s: float
+    offers: int
+    misses: int
+    entered_at: datetime | None
+    answered_at: datetime | None
+    ended_at: datetime | None
+    cause: int
+    adopted: bool
+    quarantined: bool
+
+
+class QueueLine(Struct, frozen=True):
+    """One queue in a range. Shares are 0 to 1, None where nothing can be divided by.
+
+    offered = answered + abandoned + lost + waiting. ``short`` is a part of ``abandoned``.
+    service_level: answered within the threshold / (answered + abandoned - short);
+    of_answered: ... / answered; of_queued: left the queue within the threshold / offered.
+    asa_s, median_s, p95_s: wait of answered calls (mean, and interpolated percentiles).
+    abandon_rate: (abandoned - short) / (offered - short). aht_s: (talk + hold + wrap-up) / answered.
+    """
+
+    queue: str
+    name: str
+    offered: int
+    answered: int
+    abandoned: int
+    short: int
+    lost: int
+    waiting: int
+    service_level: float | None
+    service_level_s: float | None
+    of_answered: float | None
+    of_queued: float | None
+    asa_s: float | None
+    median_s: float | None
+    p95_s: float | None
+    longest_s: float | None
+    abandon_rate: float | None
+    aht_s: float | None
+    talk_s: float
+    hold_s: float
+    wrap_up_s: float
+
+
+_CALLS = """
+SELECT call, opened_at, caller_number, caller_name, number, flow, choice, queue, agent, outcome, ended_by,
+       short, waited_s::float8, talk_s::float8, hold_s::float8, wrap_up_s::float8, offers, misses,
+       entered_at, answered_at, ended_at, cause, adopted, quarantined
+FROM call_list WHERE opened_ns >= %(since)s AND opened_ns < %(until)s ORDER BY opened_ns, call"""
+
+_QUEUES = """
+WITH figures AS (
+  SELECT queue, max(name) AS name,
+         count(*) AS offered,
+         count(*) FILTER (WHERE fate = 'answered') AS answered,
+         count(*) FILTER (WHERE fate = 'abandoned') AS abandoned,
+         count(*) FILTER (WHERE short) AS short,
+         count(*) FILTER (WHERE fate = 'lost') AS lost,
+         count(*) FILTER (WHERE fate = 'waiting') AS waiting,
+         count(*) FILTER (WHERE fate = 'answered' AND within) AS in_time,
+         count(*) FILTER (WHERE left_queue AND within) AS left_in_time,
+         avg(waited_ns) FILTER (WHERE fate = 'answered') AS asa,
+         percentile_cont(0.5) WITHIN GROUP (ORDER BY waited_ns) FILTER (WHERE fate = 'answered') AS median,
+         percentile_cont(0.95) WITHIN GROUP (ORDER BY waited_ns) FILTER (WHERE fate = 'answered') AS p95,
+         max(waited_ns) AS longest,
+         sum(talk_ns) AS talk, sum(hold_ns) AS hold, sum(wrap_up_ns) AS wrap_up
+  FROM queue_calls WHERE entered_ns >= %(since)s AND entered_ns < %(until)s
+  GROUP BY queue)
+SELECT f.queue, f.name, offered, answered, abandoned, short, lost, waiting,
+       in_time::float8 / nullif(answered + abandoned - short, 0) AS service_level,
+       (SELECT max(q.service_level_ns) / 1e9 FROM queues q WHERE q.queue = f.queue)::float8
+         AS service_level_s,
+       in_time::float8 / nullif(answered, 0) AS of_answered,
+       left_in_time::float8 / nullif(offered, 0) AS of_queued,
+       (asa / 1e9)::float8 AS asa_s, median / 1e9 AS median_s, p95 / 1e9 AS p95_s,
+       (longest / 1e9)::float8 AS longest_s,
+       (abandoned - short)::float8 / nullif(offered - short, 0) AS abandon_rate,
+       ((talk + hold + wrap_up) / 1e9 / nullif(answered, 0))::float8 AS aht_s,
+       (talk / 1e9)::float8 AS talk_s, (hold / 1e9)::float8 AS hold_s, (wrap_up / 1e9)::float8 AS wrap_up_s
+FROM figures f ORDER BY f.queue"""
+
+
+def calls(dsn: str, since: datetime, until: datetime) -> list[CallLine]:
+    """The calls opened in the range, oldest first. Raises ``ReportError``."""
+    return [CallLine(**row) for row in _query(dsn, _CALLS, since, until)]
+
+
+def queues(dsn: str, since: datetime, until: datetime) -> list[QueueLine]:
+    """The figures of every queue that a call entered in the range. Raises ``ReportError``."""
+    return [QueueLine(**row) for row in _query(dsn, _QUEUES, since, until)]
+
+
+def _query(dsn: str, query: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    arguments = {"since": to_ns(since), "until": to_ns(until)}
+    with connected(dsn) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode(), arguments).fetchall()
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection that shows instants in UTC; what goes wrong becomes one line for a person."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=CONNECT_LIMIT_S, options="-c timezone=UTC") as connection:
+            yield connection
+    except psycopg.errors.UndefinedTable as error:
+        raise ReportError(
+            "the database has no Cordboard tables: run python -m ari_app.store.migrate"
+        ) from error
+    except psycopg.Error as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ReportError(f"PostgreSQL (DATABASE_URL): {first}") from error
+
+
+def to_ns(at: datetime) -> int:
+    """Nanoseconds UTC of an instant, exact to the microsecond."""
+    return (at - _EPOCH_START) // timedelta(microseconds=1) * 1000
+
+
+def from_ns(at_ns: int) -> datetime:
+    """The instant, rounded down to the microsecond."""
+    return _EPOCH_START + timedelta(microseconds=at_ns // 1000)
+
+
+def parse_range(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """A range of time as people say it, as (since, until) in UTC. Raises ``RangeError``.
+
+    ``today``, ``yesterday``; ``30m``, ``2h``, ``7d``, ``2w``: the last so long; a date: that day;
+    an instant: from then on; ``A..B``: from A (a date: its start) to B (a date: its end), either
+    may be missing. Dates and instants are ISO 8601; without an offset they are in ``zone``.
+    """
+    words = text.strip()
+    today = now.astimezone(zone).date()
+    if words == "today":
+        return _midnight(today, zone), now.astimezone(UTC)
+    if words == "yesterday":
+        return _midnight(today - timedelta(days=1), zone), _midnight(today, zone)
+    last = re.fullmatch(r"(\d{1,6})([mhdw])", words)
+    if last is not None:
+        length = min(int(last[1]) * _UNITS[last[2]], _LONGEST)
+        return (now - length).astimezone(UTC), now.astimezone(UTC)
+    if ".." not in words:
+        since, end = _instant(words, zone, text)
+        return _ordered(since, end or now.astimezone(UTC), text)
+    first, _, second = words.partition("..")
+    since = _instant(first, zone, text)[0] if first else _EPOCH_START
+    until = now.astimezone(UTC)
+    if second:
+        at, end = _instant(second, zone, text)
+        until = end or at
+    return _ordered(since, until, text)
+
+
+def _instant(words: str, zone: tzinfo, text: str) -> tuple[datetime, datetime | None]:
+    """The instant, and for a whole day its end."""
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", words):
+            day = date.fromisoformat(words)
+            return _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+        at = datetime.fromisoformat(words)
+        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC), None
+    except (ValueError, OverflowError) as error:
+        raise RangeError(
+            f"{text[:60]!r} is no range of time: say today, yesterday, 2h, 7d, 2026-01-31,"
+            " 2026-01-31T08:00 or FROM..TO"
+        ) from error
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _ordered(since: datetime, until: datetime, text: str) -> tuple[datetime, datetime]:
+    if since > until:
+        raise RangeError(f"{text[:60]!r}: the range ends ({until:%FT%TZ}) before it begins ({since:%FT%TZ})")
+    return since, until
