@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import App, Parameter
 
@@ -59,8 +60,10 @@ def run(
     json_logs: logs as JSON; if not given, JSON unless stderr is a terminal
     debug: log more
     """
-    from ari_app import log, settings
-    from ari_app.service import Service
+    gc.disable()  # until the service is wired (it enables it again): what imports make is there to stay
+    with _without("rich"):
+        from ari_app import log, settings
+        from ari_app.service import Service
 
     log.configure(json=json_logs, debug=debug)
     found = settings.resolve(
@@ -75,6 +78,21 @@ def run(
     return 0
 
 
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Let imports do without ``package`` (structlog takes rich, if it is there, to draw tracebacks).
+
+    That is a fifth of the time from a process's start to its first decision, and a restart has none to lose.
+    """
+    # An entry of None makes ``import`` fail (Python reference, 5.3.1).
+    ours = sys.modules.setdefault(package, cast(Any, None)) is None
+    try:
+        yield
+    finally:
+        if ours:
+            del sys.modules[package]
+
+
 async def _serve(work: Callable[[], object]) -> None:
     """Run until SIGTERM or SIGINT, which end it in order."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work())  # type: ignore[call-overload]
@@ -85,17 +103,14 @@ async def _serve(work: Callable[[], object]) -> None:
 
 
 @app.command
-def call(call_id: str, *, state_dir: StateDir = STATE_DIR, format: Format = "table") -> int:
+def call(call_id: str, *, format: Literal["table", "json"] = "table", state_dir: StateDir = STATE_DIR) -> int:
     """One call's whole story: events, decisions with reasons, segments, recording.
 
     Example: cordboard call t5rn2c01k-17
     """
-    from ari_app.store import reports
+    from ari_app.cli import reports as cli
 
-    story = reports.call_story(_database(state_dir), call_id)
-    if story is None:
-        return _say(f"no call {call_id!r} in the books; cordboard report calls lists them", NOT_FOUND)
-    sys.stdout.write(reports.render_story(story, format))
+    sys.stdout.write(cli.call(state_dir, call_id, format))
     return 0
 
 
@@ -105,47 +120,37 @@ app.command(report)
 
 @report.command(name="calls")
 def report_calls(
-    *,
-    since: str = "today",
-    until: str = "",
-    format: Format = "table",
-    state_dir: StateDir = STATE_DIR,
+    *, since: str = "today", until: str = "", format: Format = "table", state_dir: StateDir = STATE_DIR
 ) -> int:
     """Every call of a time range. Example: cordboard report calls --since 2h --format csv
 
     Parameters
     ----------
-    since: today, yesterday, 2h, 7d or an ISO 8601 instant
-    until: the end of the range; now if not given
+    since: today, yesterday, 2h, 7d, a date or an ISO 8601 instant
+    until: the end of the range (a date: its end); now if not given
+    format: table, csv or json
     """
-    from ari_app.store import reports
+    from ari_app.cli import reports as cli
 
-    dsn = _database(state_dir)
-    rows = reports.calls(dsn, reports.parse_range(since, until))
-    sys.stdout.write(reports.render_calls(rows, format))
+    sys.stdout.write(cli.calls(state_dir, since, until, format))
     return 0
 
 
 @report.command(name="queues")
 def report_queues(
-    *,
-    since: str = "today",
-    until: str = "",
-    format: Format = "table",
-    state_dir: StateDir = STATE_DIR,
+    *, since: str = "today", until: str = "", format: Format = "table", state_dir: StateDir = STATE_DIR
 ) -> int:
     """Queues: offered, answered, abandoned, service level, ASA, AHT. Example: cordboard report queues
 
     Parameters
     ----------
-    since: today, yesterday, 2h, 7d or an ISO 8601 instant
-    until: the end of the range; now if not given
+    since: today, yesterday, 2h, 7d, a date or an ISO 8601 instant
+    until: the end of the range (a date: its end); now if not given
+    format: table, csv or json
     """
-    from ari_app.store import reports
+    from ari_app.cli import reports as cli
 
-    dsn = _database(state_dir)
-    rows = reports.queues(dsn, reports.parse_range(since, until))
-    sys.stdout.write(reports.render_queues(rows, format))
+    sys.stdout.write(cli.queues(state_dir, since, until, format))
     return 0
 
 
@@ -225,21 +230,6 @@ def check(definition: Path) -> int:
         f" {len(found.queues)} queues, {len(found.agents)} agents"
     )
     return 0
-
-
-def _database(state_dir: Path) -> str:
-    from ari_app import settings
-
-    runtime = settings.read_runtime(state_dir.absolute())
-    import os
-
-    dsn = os.environ.get("DATABASE_URL", "") or runtime.database_url
-    if not dsn:
-        raise settings.SettingsError(
-            f"no database is known: set DATABASE_URL, or start ./scripts/up, which writes"
-            f" {state_dir / settings.RUNTIME_FILE}"
-        )
-    return dsn
 
 
 def _say(text: str, status: int) -> int:

@@ -123,6 +123,7 @@ class Service:
                 else:
                     log.warning("no DATABASE_URL: events stay in the journal, there will be no reports")
                 gc.freeze()  # what exists now lives as long as the process: no need to look at it again
+                gc.enable()
         finally:
             self._tasks = None
             engine.save_snapshot()
