@@ -105,25 +105,22 @@ def _table(
 
     If that is not enough the table is wider than ``width``: rich would leave columns out.
     """
+    # Text, not str: rich would take square brackets for markup.
+    columns = [
+        [Text(visible(row[n], CELL if title in elastic else ID)) for row in rows]
+        for n, title in enumerate(titles)
+    ]
+    widths = [max(cell.cell_len for cell in (Text(t), *c)) for t, c in zip(titles, columns, strict=True)]
+    soft = [n for n, title in enumerate(titles) if title in elastic]
+    while sum(widths) + 2 * len(widths) > width and any(widths[n] > ELASTIC_LEAST for n in soft):
+        widths[max(soft, key=lambda n: widths[n])] -= 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    needed = 0
-    for column, title in enumerate(titles):
-        # Text, not str: rich would take square brackets for markup.
-        cells = [Text(visible(row[column], CELL if title in elastic else ID)) for row in rows]
-        whole = max(Text(title).cell_len, *(cell.cell_len for cell in cells))
-        table.add_column(
-            Text(title),
-            justify="right" if title in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=(least := min(whole, ELASTIC_LEAST) if title in elastic else whole),
-        )
-        needed += least + 2
-    for row in rows:
-        table.add_row(
-            *(Text(visible(cell, CELL if titles[n] in elastic else ID)) for n, cell in enumerate(row))
-        )
-    return _printed(table, max(width, needed))
+    for title, column_width in zip(titles, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if title in right else "left"
+        table.add_column(Text(title), justify=justify, width=column_width, no_wrap=True, overflow="ellipsis")
+    for cells in zip(*columns, strict=True):
+        table.add_row(*cells)
+    return _printed(table, max(width, sum(widths) + 2 * len(widths)))
 
 
 # ---------------------------------------------------------------- calls, queues

@@ -167,11 +167,16 @@ def test_tables_for_people(books: tuple[str, Journal]) -> None:
     assert "16.7 %" in table
 
 
-@pytest.mark.parametrize("width", [20, 80, 130, 300])
-def test_no_column_is_left_out_of_a_narrow_terminal(books: tuple[str, Journal], width: int) -> None:
-    head = calls_text(calls(books[0], SINCE, UNTIL), width=width).splitlines()[0].split()
-    assert (head[0], head[-1], len(head)) == ("opened", "wrap-up", 11)
-    head = queues_text(queues(books[0], SINCE, UNTIL), width=width).splitlines()[0].split()
+@pytest.mark.parametrize("width", [20, 80, 120, 125, 130, 135, 140, 300])
+def test_ids_and_figures_stay_whole_in_a_narrow_terminal(books: tuple[str, Journal], width: int) -> None:
+    dsn, journal = books
+    journal.put_person("c1", "+49 30 " + "1" * 30, "Ann " * 20)
+    ship_all(journal, dsn)
+    lines = calls_text(calls(dsn, SINCE, UNTIL), width=width).splitlines()
+    assert (lines[0].split()[0], lines[0].split()[-1], len(lines[0].split())) == ("opened", "wrap-up", 11)
+    assert lines[2].startswith("2026-09-21 14:13:20  c1")
+    assert lines[2].split()[-5:] == ["10.0", "s", "1:00", "8.0", "s"]
+    head = queues_text(queues(dsn, SINCE, UNTIL), width=width).splitlines()[0].split()
     assert (head[0], head[-1]) == ("queue", "AHT")
 
 
