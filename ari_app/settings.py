@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 RUNTIME_FILE = "runtime.json"
+JOURNAL_FILE = "journal.db"
 
 
 class SettingsError(Exception):
@@ -45,7 +46,7 @@ class Settings(Struct, frozen=True):
 
     @property
     def journal_path(self) -> Path:
-        return self.state_dir / "journal.db"
+        return self.state_dir / JOURNAL_FILE
 
     @property
     def control_path(self) -> Path:
