@@ -172,6 +172,14 @@ class AgentAsked(Input, frozen=True):
     by: str = ""
 
 
+class CallAsked(Input, frozen=True):
+    """A command about one call; ``by`` says from where. The journal keeps it beside its events."""
+
+    call: str
+    action: Literal["hang_up"]
+    by: str = ""
+
+
 class OriginateDone(Input, frozen=True):
     """Asterisk's answer to the originate of an agent's leg."""
 
@@ -244,6 +252,7 @@ AnyInput = (
     | PinChecked
     | DeadlinePassed
     | AgentAsked
+    | CallAsked
     | OriginateDone
     | BridgeDone
     | RecordingBegun

@@ -183,6 +183,13 @@ def caller_gone(
     return step
 
 
+def hung_up_by_us(floor: Floor, call: Call, now_ns: int) -> m.Step:
+    """Somebody in charge ends the call, in whatever state it is. A talk that took place stays answered."""
+    step = caller_gone(floor, call, now_ns, outcome="system")
+    step.effects.append(m.Hangup(call.channel))
+    return step
+
+
 def talk_over(
     floor: Floor, call: Call, by: m.EndedBy, now_ns: int, *, cause: int = 0, leg_gone: bool = False
 ) -> m.Step:

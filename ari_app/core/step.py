@@ -69,6 +69,9 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.AgentAsked():
             agent = floor.state.agents.get(item.agent)
             return m.Step(codes.act(agent, item.action, item.reason, item.by) if agent else [], [])
+        case m.CallAsked():
+            asked = floor.state.calls.get(item.call)
+            return offers.hung_up_by_us(floor, asked, now_ns) if asked else m.Step([], [])
         case m.OriginateDone():
             return offers.originate_done(floor, item, now_ns)
         case m.BridgeDone():
@@ -204,7 +207,8 @@ def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
 def _quarantine(floor: Floor, item: m.StepFailed, now_ns: int) -> m.Step:
     call = floor.state.calls.get(item.call)
     channel = call.channel if call else item.channel
-    events: list[m.AnyEvent] = [m.CallQuarantined(item.call, channel, item.failed, item.error)]
+    key = call.id if call else ""  # what the input named may be no call, or one that is over
+    events: list[m.AnyEvent] = [m.CallQuarantined(key, channel, item.failed, item.error)]
     effects: list[m.AnyEffect] = [m.Alarm(item.call, f"{item.failed} failed: {item.error}")]
     if call is None:
         if item.failed in ("CallArrived", "CodeDialled"):

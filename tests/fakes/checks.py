@@ -143,10 +143,11 @@ def replay(centre: Centre) -> None:
 
 
 def nobody_hung_up_on(centre: Centre) -> None:
-    """We hang up a caller only after the talk, at the flow's own end, or after a feature code."""
+    """We hang up a caller only after the talk, at the flow's own end, after a code, or when asked to."""
     channels = {e.call: e.channel for e in centre.events() if isinstance(e, m.CallOpened)}
     bridged = {e.call for e in centre.events() if isinstance(e, m.CallBridged)}
-    fair: set[str] = set()
+    asked = {e.input.call for e in centre.journal if isinstance(e.input, m.CallAsked)}
+    fair = {channels[call] for call in asked if call in channels}
     for event in centre.events():
         if not isinstance(event, m.CallEnded):
             continue
