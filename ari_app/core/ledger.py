@@ -406,6 +406,8 @@ class _Book:
         before = self.state.calls.get(event.call)
         if before is not None:
             self.close_segments(before)
+            for agent in list(before.agents):
+                self.close_leg(before, agent)
         row = CallRow(event.call, event.channel, event.number, event.flow, event.adopted, self.at_ns)
         call = self.state.calls[event.call] = OpenCall(row)
         self.changes.append(row)
