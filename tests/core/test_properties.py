@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ari_app.core import messages as m
-from ari_app.core.definition import SECOND_NS
+from ari_app.core.definition import SECOND_NS, Definition
+from ari_app.core.errors import IllegalMove
+from ari_app.core.floor import Floor
 from tests.fakes import checks
 from tests.fakes.pbx import Phone, PhoneMood
-from tests.fakes.people import Caller, Pbx
+from tests.fakes.people import DEFINITION, SMALLER, Caller, Pbx
 
 NUMBERS = st.sampled_from(["100", "200", "300", "400", "500", "600", "999"])
 AGENTS = st.sampled_from(["bob", "eve", "max"])
@@ -57,6 +59,12 @@ class AnythingHappens(RuleBasedStateMachine):
     def a_caller_hangs_up(self, which: int) -> None:
         if there := self.there():
             self.pbx.asterisk.hang_up(there[which % len(there)])
+
+    @precondition(lambda self: self.pbx.centre.listening and self.pbx.centre.live.state.calls)
+    @rule(which=st.integers(0, 9))
+    def a_call_is_hung_up_by_who_is_in_charge(self, which: int) -> None:
+        calls = list(self.pbx.centre.live.state.calls)
+        self.pbx.centre.feed(m.CallAsked(calls[which % len(calls)], "hang_up", "test"))
 
     @rule(agent=AGENTS, action=ACTIONS)
     def an_agent_asks(self, agent: str, action: m.Action) -> None:
@@ -172,7 +180,24 @@ class AnythingHappens(RuleBasedStateMachine):
     def the_link_is_back(self) -> None:
         self.pbx.centre.regain_link()
 
+    @rule(definition=st.sampled_from([DEFINITION, SMALLER]))
+    def a_new_definition_is_given(self, definition: Definition) -> None:
+        """At once if the engine runs, else with its next start."""
+        self.pbx.centre.define(definition)
+
     # ------------------------------------------------------------ what must hold
+
+    @precondition(lambda self: self.pbx.centre.alive)
+    @rule(data=st.data())
+    def an_event_that_does_not_fit_changes_nothing(self, data: st.DataObject) -> None:
+        floor = self.pbx.centre.live
+        at_ns = floor.state.at_ns
+        event = data.draw(some_event(sorted(floor.state.calls), sorted(floor.state.agents)))
+        copy = Floor.restore(floor.dump())
+        try:
+            copy.evolve(at_ns, event)
+        except (IllegalMove, KeyError):
+            assert checks.same(copy, floor), event
 
     @invariant()
     def asterisk_is_as_the_floor_says(self) -> None:
@@ -180,6 +205,50 @@ class AnythingHappens(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.pbx.everyone_is_served()
+
+
+def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEvent]:
+    """An event about somebody on the floor (or nobody) that may or may not be possible now."""
+    why = m.Why("", 0, 0, 0, (), {})
+
+    def build(call: str, agent: str, attempt: int, kind: int) -> m.AnyEvent:
+        events: tuple[m.AnyEvent, ...] = (
+            m.CallOpened(call, "some-channel", "", "", 1),
+            m.NodeEntered(call, "menu", 9, 1, "some.play.9"),
+            m.InputAwaited(call, 1),
+            m.MenuChosen(call, "menu", "sales"),
+            m.MenuMissed(call, "menu", 1, "invalid"),
+            m.CallQueued(call, "sales", 1, 0),
+            m.TimeoutRenewed(call, 1),
+            m.OfferMade(call, "sales", agent, attempt, "some-leg", 1, why),
+            m.OfferDialled(call, agent, attempt),
+            m.OfferRinging(call, agent, attempt),
+            m.OfferLapsed(call, "sales", agent, attempt, "busy", False),
+            m.CallConnected(call, "sales", agent, attempt, "some-leg", "some-bridge", 1, "some-rec"),
+            m.ConnectFailed(call, "sales", agent, attempt, "", 1),
+            m.CallBridged(call, agent),
+            m.CallEnded(call, "answered", "caller", "sales", agent, 1, 1),
+            m.WrapUpStarted(agent, call, 1),
+            m.WrapUpEnded(agent, call),
+            m.LegReleased(agent, "some-leg"),
+            m.ReleaseAwaited(agent, "some-leg", 1),
+            m.AgentFreed(agent, "paused", ""),
+            m.AgentSignedIn(agent, ""),
+            m.AgentSignedOut(agent, "", False),
+            m.AgentPaused(agent, "", "", False),
+            m.AgentResumed(agent, ""),
+            m.AgentRested(agent),
+            m.SessionMoved("some-channel", "pin", 1, "", 1),
+        )
+        return events[kind % len(events)]
+
+    return st.builds(
+        build,
+        st.sampled_from([*calls, "nobody"]),
+        st.sampled_from([*agents, "nobody"]),
+        st.integers(1, 3),
+        st.integers(0, 25),
+    )
 
 
 def records(state: object) -> object:

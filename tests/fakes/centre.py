@@ -106,9 +106,18 @@ class Centre:
         epoch = f"e{self.epochs}"
         self.floor = self.fold()
         self._turn([m.EngineStarted(epoch, "node", "boot", 0, "0")])
-        self._turn([m.DefinitionGiven(self.definition, str(hash(str(self.definition))))])
-        self.pbx.numbers = frozenset(self.definition.numbers)
+        self._turn([self._given()])
         self._close_the_gap()
+
+    def _given(self) -> m.DefinitionGiven:
+        self.pbx.numbers = frozenset(self.definition.numbers)
+        return m.DefinitionGiven(self.definition, str(hash(str(self.definition))))
+
+    def define(self, definition: Definition) -> None:
+        """A new definition, for the running process or the next one."""
+        self.definition = definition
+        if self.listening:
+            self.feed(self._given())
 
     def _close_the_gap(self) -> None:
         self.pbx.connect()

@@ -96,6 +96,10 @@ class FakeAsterisk:
         self.alarms: list[str] = []
         self.pins_asked: dict[str, str] = {}
         """Channel -> agent: the shell's collectors; they die with the process."""
+        self.told: list[str] = []
+        """Every channel that was told to go, as often as it was."""
+        self.deaf: set[str] = set()
+        """Channels that do not go although they are told to."""
         self.refuse_bridges = 0
         self.refuse_recordings = False
 
@@ -385,7 +389,10 @@ class FakeAsterisk:
                 leg.answer_ns = self.now_ns + round(phone.after_s * SECOND_NS) + 1
 
     def _hangup(self, channel: str) -> None:
+        self.told.append(channel)
         found = self.channels.get(channel)
+        if channel in self.deaf:
+            return
         if found is None:
             self._answer(channel, m.ChannelGone(channel))  # the shell's reading of 404
             return

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
+import msgspec
+
 from ari_app.core import messages as m
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call
@@ -70,6 +72,15 @@ DEFINITION = Definition(
     codes=Codes(ask_pin=("sign_in", "sign_out", "pause")),
 )
 
+SMALLER = msgspec.structs.replace(
+    DEFINITION,
+    numbers={"100": "main"},
+    flows={"main": Flow("greeting", {"greeting": PlayNode(("welcome",), "in"), "in": QueueNode("sales")})},
+    queues={"sales": Queue("Sales", ring_timeout_s=5, wrap_up_s=0, max_misses=0)},
+    agents={"bob": AgentDefinition("Bob", "bob", ("sales",))},
+)
+"""What is left after cuts: one flow without its menu, one queue, one agent."""
+
 
 class Pbx:
     """The fake Asterisk, the call centre on it, and the people around."""
@@ -77,6 +88,7 @@ class Pbx:
     def __init__(
         self, definition: Definition = DEFINITION, *, die_at: Iterable[int] = (), gap_s: float = 2.0
     ) -> None:
+        self.definition = definition
         self.asterisk = FakeAsterisk(START_NS)
         self.centre = Centre(self.asterisk, definition, set(die_at), gap_s)
         self.centre.start()
@@ -126,13 +138,14 @@ class Pbx:
             centre.start()
         centre.regain_link()
         self.asterisk.refuse_bridges = 0
+        centre.define(self.definition)
         self.passes(seconds=40)  # greetings, menus and wrong keys come to an end
         for name in centre.definition.agents:
             self.asterisk.phones[name] = Phone("answers", 1)
-            centre.feed(m.AgentAsked(name, "unlock"))
-            centre.feed(m.AgentAsked(name, "sign_in"))
-            centre.feed(m.AgentAsked(name, "resume"))
         for _ in range(12):
+            for name in centre.definition.agents:
+                centre.feed(m.AgentAsked(name, "sign_in"))
+                centre.feed(m.AgentAsked(name, "resume"))
             self.passes(seconds=30)
             for call in list(centre.live.state.calls.values()):
                 if call.state == "talking" and call.channel in self.asterisk.channels:

@@ -149,14 +149,3 @@ def test_not_responding_can_pause_or_sign_out(pbx: Pbx) -> None:
         bob.asks("pause" if wish == "pause" else "sign_out")
         assert bob.state == state
         ann.hangs_up()
-
-
-def test_a_leg_that_does_not_go_is_told_again_and_keeps_the_agent(pbx: Pbx) -> None:
-    bob = pbx.agent("bob").signs_in()
-    ann = pbx.caller("ann").dials("100").presses("1")
-    bob.answers()
-    leg = pbx.asterisk.channels.pop(pbx.asterisk.legs_of("bob")[0])
-    for members in pbx.asterisk.bridges.values():
-        members.discard(leg.id)
-    ann.hangs_up()
-    assert bob.state == "wrap_up"
