@@ -100,6 +100,8 @@ class Shipper:
         self._journal: Journal | None = None
         self._shipped = asyncio.Event()
         self._drained = asyncio.Event()
+        self._abreast = asyncio.Event()
+        self._abreast.set()
         self._told_at = 0.0
 
     async def run(self) -> None:
@@ -120,6 +122,7 @@ class Shipper:
             await self._for_ever("events", self._ship, self.stop)
         finally:
             self._drained.set()
+            self._abreast.set()
 
     async def _for_ever(self, what: str, work: Work, stop: asyncio.Event) -> None:
         """Connect and work; on what may pass, wait longer and longer. One line per change of state."""
@@ -137,10 +140,12 @@ class Shipper:
                 finally:
                     await _close(connection)
             except Rival:
+                self._abreast.set()
                 await self._pause(random.uniform(0.1, 0.5), stop)
             except JournalCorrupt:
                 raise
             except PASSING as error:
+                self._abreast.set()
                 await self._pause(waiting.failed(error), stop)
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
@@ -175,7 +180,10 @@ class Shipper:
             if stopping and (not rows or time.monotonic() >= drain_until):
                 return
             if len(rows) < BATCH:
+                self._abreast.set()
                 await self._pause(POLL_S, self.stop)
+            else:
+                self._abreast.clear()  # Far behind: events first, the ledger can wait.
 
     async def _tell_journal(self, journal: Journal, mark: Mark, *, now: bool) -> None:
         if now or time.monotonic() - self._told_at >= TELL_JOURNAL_EVERY_S:
@@ -217,6 +225,7 @@ class Shipper:
         while True:
             stopping = self._drained.is_set()
             drain_until = drain_until or (time.monotonic() + DRAIN_LIMIT_S if stopping else 0.0)
+            await self._abreast.wait()
             self._shipped.clear()
             count = await projection.step(connection)
             waiting.works()
