@@ -23,7 +23,8 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar
@@ -44,12 +45,16 @@ from ari_app.web.view import AgentView, View
 
 from .harness import Account, Call, Phone, PhoneRoom, Policy
 from .harness.programs import RUNTIME, asterisk_program
+from .harness.sipp import AgentScript, CallerScript, Sipp
 
 PROVIDER_HOST: Final = "127.0.0.2"
 """Callers' phones are here; Asterisk takes what comes from here for the trunk's."""
 HOST: Final = "127.0.0.1"
 LIMIT_S: Final = 10.0
 POLL_S: Final = 0.03
+
+KNOWN_WARNINGS: Final = ("Playback failed for sound:",)
+"""Asterisk's words for a caller who hangs up during a prompt."""
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -279,8 +284,12 @@ class Centre:
 
     async def caller(self, name: str = "ann") -> Phone:
         """A phone outside, behind the trunk, with a number that no other caller of this run has."""
-        account = Account(f"+4930{next(_serials)}", *self.sip)
+        account = Account(self.number(), *self.sip)
         return await self.room.phone(name, account, host=PROVIDER_HOST)
+
+    def number(self) -> str:
+        """A caller's number that no other caller of this run has."""
+        return f"+4930{next(_serials)}"
 
     async def registered_caller(self, name: str = "dave") -> Phone:
         return await self.room.phone(name, self.account(name), register=True)
@@ -295,6 +304,36 @@ class Centre:
         if signed_in:
             await self.act(name, "sign_in")
         return phone
+
+    @asynccontextmanager
+    async def sipp_agents(self, *names: str, scripts: Sequence[AgentScript]) -> AsyncIterator[Sipp]:
+        """Agents whose phones are one SIPp's: registered, signed in, and signed out at the end."""
+        sipp = Sipp.agents(scripts, self.sip)
+        for name in names:
+            await self._register_at(name, sipp.port)
+        async with sipp:
+            for name in names:
+                await self.act(name, "sign_in")
+            yield sipp
+            for name in names:
+                await self._unless_refused(name, "sign_out")
+            await self.settled()
+        for name in names:
+            await self._register_at(name, sipp.port, expires_s=0)
+
+    async def _register_at(self, name: str, port: int, expires_s: int = 300) -> None:
+        """Register from a port where another phone will be: Asterisk believes the port, not the Contact."""
+        phone = Phone(name, self.account(name), None, self.room.media, self.room.tones)
+        await phone.open(HOST, port)
+        try:
+            await phone.register(expires_s)
+        finally:
+            phone.endpoint.close()
+        await asyncio.sleep(0)  # the transport closes its socket at the loop's next turn
+
+    def sipp_callers(self, scripts: Sequence[CallerScript], calls_a_second: float = 10.0) -> Sipp:
+        """Callers over the trunk, by SIPp."""
+        return Sipp.callers(scripts, self.sip, calls_a_second=calls_a_second, host=PROVIDER_HOST)
 
     async def dial_code(self, phone: Phone, code: str, pin: str = "") -> Call:
         """Dial a feature code and, once the prompt is heard, type a PIN and #. The call, still up."""
@@ -454,25 +493,30 @@ class Centre:
         """Rows of PostgreSQL, as they are at this instant."""
         return await asyncio.to_thread(self._ledger, query, parameters)
 
-    async def ids(self, phone: Phone) -> list[str]:
-        """The ids of the calls a caller's phone made, oldest first."""
+    async def ids(self, number: str) -> list[str]:
+        """The ids of the calls from this number, oldest first."""
         rows = await self.ledger(
             "SELECT e.call_id FROM events e JOIN people p ON p.node = e.node AND p.call_id = e.call_id"
             " WHERE e.kind = 'CallOpened' AND p.number = %s AND e.at_ns >= %s ORDER BY e.ordinal",
-            phone.account.user,
+            number,
             self.since_ns - 1_000_000_000,
         )
         return [row["call_id"] for row in rows]
 
     async def id_of(self, call: Call) -> str:
         """The id of a caller's call, as soon as it is in PostgreSQL."""
-        place = [c for c in call.phone.calls if c.outgoing].index(call)
+        return await self.nth_id(
+            call.phone.account.user, [c for c in call.phone.calls if c.outgoing].index(call)
+        )
+
+    async def nth_id(self, number: str, place: int = 0) -> str:
+        """The id of this number's first call (second, ...), as soon as it is in PostgreSQL."""
 
         async def find() -> str | None:
-            found = await self.ids(call.phone)
+            found = await self.ids(number)
             return found[place] if len(found) > place else None
 
-        return await self.until(find, f"{call} is in the books")
+        return await self.until(find, "the call is in the books")
 
     async def row(self, call: Call | str) -> Row:
         """The ledger's row of a call, once it has ended there."""
@@ -546,7 +590,8 @@ class Centre:
     def surprises(self) -> list[str]:
         found = [line for line in self.cordboard_log.lines() if _is_surprise(line)]
         found += [line for line in self.asterisk_log.lines() if re.search(r"\] (WARNING|ERROR)\[", line)]
-        return [line for line in found if not any(re.search(known, line) for known in self.expected_in_log)]
+        known = [*KNOWN_WARNINGS, *self.expected_in_log]
+        return [line for line in found if not any(re.search(pattern, line) for pattern in known)]
 
     async def _assert_no_playbacks(self) -> None:
         """Playbacks cannot be listed: each one that was ever started is asked for."""
@@ -588,14 +633,20 @@ class Centre:
 
     async def close(self) -> None:
         """Hang up, sign out, wait for quiet and check what is left. For the fixture."""
-        await self.room.close()
+        try:
+            await self.room.close()
+        finally:
+            await self.reset()
+        await self.assert_clean()
+
+    async def reset(self) -> None:
+        """Nobody is signed in and nothing goes on any more."""
         for agent in (await self.view()).agents:
             if agent.goal() != "signed_out":
                 await self._unless_refused(agent.agent, "sign_out")
             if agent.pin_failures:
                 await self._unless_refused(agent.agent, "unlock")
         await self.settled()
-        await self.assert_clean()
 
     async def _unless_refused(self, agent: str, action: str) -> None:
         with contextlib.suppress(Refused):  # done meanwhile

@@ -9,9 +9,11 @@ import pytest
 
 from ari_app.deploy.stack import Stack
 
-from . import centre as centres
-from .centre import Centre, Plan
-from .harness import PhoneRoom
+pytest.register_assert_rewrite("tests.asterisk.centre", "tests.asterisk.recording")
+
+from . import centre as centres  # noqa: E402
+from .centre import Centre, Plan  # noqa: E402
+from .harness import PhoneRoom  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ async def centre(running: Running) -> AsyncIterator[Centre]:
     """A quiet centre; what the test leaves behind in it fails the test."""
     room = PhoneRoom()
     await room.media.start()
-    made = Centre(running.stack, running.plan, room)
-    await made.ready()
     try:
-        yield made
+        made = Centre(running.stack, running.plan, room)
+        await made.ready()
     except BaseException:
         await room.close()
         raise
+    yield made
     await made.close()

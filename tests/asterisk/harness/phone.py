@@ -13,7 +13,7 @@ from typing import Any, Final
 from . import sip
 from .ear import Ear
 from .sip import Message, Sdp, SipError
-from .voice import MediaProcess, Voice
+from .voice import MediaError, MediaProcess, Voice
 
 ALLOW: Final = ("allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY")
 
@@ -305,7 +305,11 @@ class Call:
 
     async def _listen_to(self, sdp: Sdp) -> None:
         if sdp.direction in ("sendrecv", "recvonly") and self.end is None:
-            await self.voice.start(sdp.host, sdp.port, sdp.payload_type, sdp.event_type)
+            try:
+                await self.voice.start(sdp.host, sdp.port, sdp.payload_type, sdp.event_type)
+            except MediaError:
+                if self.end is None:  # else the call was over before its audio had begun
+                    raise
 
     def _respond(self, status: int, body: str = "") -> Message:
         more = [("contact", self.phone.contact), ALLOW]
@@ -436,8 +440,8 @@ class Phone:
         """Where it can be called without registration: for a static contact."""
         return f"sip:{self.account.user}@{self.endpoint.host}:{self.endpoint.port}"
 
-    async def open(self, host: str = "127.0.0.1") -> None:
-        await self.endpoint.open(host)
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        await self.endpoint.open(host, port)
 
     async def close(self) -> None:
         """Hang up, unregister, and raise what went wrong in the background.

@@ -260,9 +260,9 @@ class Endpoint(asyncio.DatagramProtocol):
         """Called with a 200 to an INVITE whose transaction is over: a retransmission, to be ACKed again."""
         self.host, self.port = "", 0
 
-    async def open(self, host: str) -> None:
+    async def open(self, host: str, port: int = 0) -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self, local_addr=(host, 0)
+            lambda: self, local_addr=(host, port)
         )
         self._transport = transport
         self.host, self.port = transport.get_extra_info("sockname")
