@@ -36,7 +36,7 @@ from ari_app.store.recordings import RecordingLost, assemble
 from ari_app.version import VERSION
 from ari_app.web import control
 from ari_app.web.messages import Readiness
-from ari_app.web.view import Recent, View, build_view
+from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
 log = structlog.get_logger(__name__)
 
@@ -238,8 +238,12 @@ class Service:
         engine = self.engine
         return build_view(engine.floor, engine.stats, self._recent, self._clock.now_ns(), self._people.of)
 
-    async def ask(self, item: m.AgentAsked) -> None:
-        """A wish from the terminal; returns when it is committed."""
+    def agent(self, name: str) -> AgentView | None:
+        """One agent at this instant."""
+        return build_agent(self.engine.floor, name, self._clock.now_ns())
+
+    async def ask(self, item: m.AgentAsked | m.CallAsked) -> None:
+        """A wish from the terminal or the API; returns when it is committed."""
         await self.engine.ask(item)
 
     def ready(self) -> Readiness:

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from ari_app.core.messages import AgentAsked
+from ari_app.core.messages import AgentAsked, CallAsked
 from ari_app.web.errors import SocketUnusable
 from ari_app.web.messages import Readiness
-from ari_app.web.view import View
+from ari_app.web.view import AgentView, View
 
 PATH_LIMIT = 107
 """Bytes that fit into ``sockaddr_un.sun_path`` on Linux (unix(7)), without the final NUL."""
@@ -34,7 +34,11 @@ class Desk(Protocol):
         """The picture of this instant."""
         ...
 
-    async def ask(self, item: AgentAsked) -> None:
+    def agent(self, name: str) -> AgentView | None:
+        """One agent at this instant; cheap, unlike the picture."""
+        ...
+
+    async def ask(self, item: AgentAsked | CallAsked) -> None:
         """Give a wish to the engine; returns when it was stepped and committed."""
         ...
 

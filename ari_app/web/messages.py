@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ari_app.web.view import AgentView
 
@@ -10,7 +10,7 @@ PROBLEM_TYPE = "application/problem+json"  # RFC 9457
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 shapes it; ``nearest``: valid names that may have been meant."""
+    """An error as RFC 9457 shapes it (``type`` is about:blank). ``nearest``: names that may be meant."""
 
     title: str
     status: int
@@ -30,6 +30,18 @@ class Done(Struct, frozen=True):
 
     said: str
     agent: AgentView
+
+
+class EventRow(Struct, frozen=True):
+    """One committed event; ``body`` is its JSON as journalled: keys, never people."""
+
+    seq: int
+    at_ns: int
+    kind: str
+    call: str
+    agent: str
+    queue: str
+    body: Raw
 
 
 class Health(Struct, frozen=True):

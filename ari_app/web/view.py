@@ -40,6 +40,12 @@ class Person(Protocol):
 
 People = Callable[[str], Person | None]
 """A call's caller, if it is known and not erased."""
+Attributes = Callable[[str], dict[str, str]]
+"""What the dialplan attached to a call; personal data as well."""
+
+
+def no_attributes(_: str) -> dict[str, str]:
+    return {}
 
 
 class Figures(Struct, frozen=True):
@@ -91,6 +97,7 @@ class CallView(Struct, frozen=True):
     offers: int
     caller_number: str
     caller_name: str
+    attributes: dict[str, str] = {}
 
 
 class AgentView(Struct, frozen=True):
@@ -171,7 +178,14 @@ class Recent:
         )
 
 
-def build_view(floor: Floor, stats: Stats, recent: Recent, now_ns: int, people: People) -> View:
+def build_view(
+    floor: Floor,
+    stats: Stats,
+    recent: Recent,
+    now_ns: int,
+    people: People,
+    attributes: Attributes = no_attributes,
+) -> View:
     """The picture at ``now_ns``. O(calls x log calls + agents): positions come from one sort."""
     state = floor.state
     lines: dict[str, list[Call]] = {}
@@ -193,10 +207,19 @@ def build_view(floor: Floor, stats: Stats, recent: Recent, now_ns: int, people: 
         epoch=state.epoch,
         matching=state.matching,
         queues=tuple(_queue(floor, stats, key, lines.get(key, []), talking[key], now_ns) for key in queues),
-        calls=tuple(_call(call, positions.get(call.id, 0), people) for call in _in_order(floor, positions)),
+        calls=tuple(
+            _call(call, positions.get(call.id, 0), people, attributes(call.id))
+            for call in _in_order(floor, positions)
+        ),
         agents=tuple(_agent(a, floor.definition.agents.get(a.id), now_ns) for a in state.agents.values()),
         happenings=recent.happenings(),
     )
+
+
+def build_agent(floor: Floor, name: str, now_ns: int) -> AgentView | None:
+    """One agent of the picture, for who needs no more than that."""
+    agent = floor.state.agents.get(name)
+    return None if agent is None else _agent(agent, floor.definition.agents.get(name), now_ns)
 
 
 def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
@@ -242,7 +265,7 @@ def _figures(figures: QueueFigures) -> Figures:
     )
 
 
-def _call(call: Call, position: int, people: People) -> CallView:
+def _call(call: Call, position: int, people: People, attributes: dict[str, str]) -> CallView:
     person = people(call.id)
     return CallView(
         call=call.id,
@@ -260,6 +283,7 @@ def _call(call: Call, position: int, people: People) -> CallView:
         offers=call.attempts,
         caller_number=printable(person.number, NUMBER_LIMIT) if person else "",
         caller_name=printable(person.name, NAME_LIMIT) if person else "",
+        attributes=attributes,
     )
 
 

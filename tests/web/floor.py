@@ -21,7 +21,7 @@ from ari_app.core.stats import Stats
 from ari_app.core.step import advance
 from ari_app.store.journal import Person
 from ari_app.web.messages import Readiness
-from ari_app.web.view import Recent, View, build_view
+from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
 START_NS = 1_780_000_000 * SECOND_NS
 
@@ -99,7 +99,10 @@ class Room:
     def view(self) -> View:
         return build_view(self.floor, self.stats, self.recent, self.now_ns, self.people.get)
 
-    async def ask(self, item: m.AgentAsked) -> None:
+    def agent(self, name: str) -> AgentView | None:
+        return build_agent(self.floor, name, self.now_ns)
+
+    async def ask(self, item: m.AgentAsked | m.CallAsked) -> None:
         await asyncio.sleep(0)  # as if a commit lay between
         self.given(item)
 

@@ -242,7 +242,7 @@ async def test_signals_stay_with_the_owner_of_the_loop(room: Room, path: Path) -
 
 
 async def test_a_failing_desk_is_a_problem_and_not_the_end(room: Room, path: Path) -> None:
-    async def broken(item: m.AgentAsked) -> None:
+    async def broken(item: m.AgentAsked | m.CallAsked) -> None:
         raise RuntimeError("secret detail")
 
     room.ask = broken  # type: ignore[method-assign]
