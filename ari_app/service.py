@@ -92,6 +92,7 @@ class Service:
         self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
         self._recovery = recovery.Recovery(self.engine, self._link, self._translator)
+        self._assembling: set[str] = set()
         self._link_is_up = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -210,6 +211,9 @@ class Service:
                 self._effects.run(effect)
 
     async def _assemble(self, effect: m.Assemble) -> None:
+        if effect.recording in self._assembling:
+            return  # the repair after a lost link asks again: two at once would take each other's files
+        self._assembling.add(effect.recording)
         folder = self.settings.recordings_dir
         try:
             done = await asyncio.to_thread(assemble, folder, effect.recording, effect.tracks)
@@ -219,6 +223,8 @@ class Service:
             self.engine.submit(
                 m.RecordingAssembled(effect.call, ok=True, file=done.file, duration_ns=done.duration_ns)
             )
+        finally:
+            self._assembling.discard(effect.recording)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:  # shutting down, or not up yet: recovery will ask for it again

@@ -154,7 +154,8 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
         step = offers.leg_gone(floor, agent, item.cause, now_ns)
     elif channel in floor.state.sessions:
         step.events.append(m.SessionClosed(channel, "hung up"))
-    step.effects.extend(_assemblies(floor, channel))
+    if step.events:  # it was not known to be gone: told twice, it must not be assembled twice
+        step.effects.extend(_assemblies(floor, channel))
     return step
 
 
