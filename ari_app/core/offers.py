@@ -75,9 +75,6 @@ def connect(floor: Floor, call: Call, offer: Offer, now_ns: int) -> m.Step:
         m.Connect(call.id, bridge, (call.channel, offer.leg)),
         m.SetAbsolute(call.channel, 0),
     ]
-    if not floor.state.matching:
-        # After a gap an old prompt may still run, and addChannel would wait for its end.
-        effects = [*(m.StopPlay(p) for p in call.stale_prompts()), *effects]
     if recording:
         effects.append(m.Record(call.id, call.channel, f"{recording}.caller.raw"))
         effects.append(m.Record(call.id, offer.leg, f"{recording}.agent.raw"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ari_app.core import ledger, topology
 from ari_app.core import messages as m
-from ari_app.core import topology
 from ari_app.core.floor import Floor
 from ari_app.core.step import advance
 from tests.fakes.pbx import Broken
@@ -131,6 +131,7 @@ def whole_run(centre: Centre) -> None:
         _must(live == set(opened) - set(ends), "calls that neither live nor ended")
         _must(same(centre.fold(), centre.live), "the journal does not give the floor")
     replay(centre)
+    books(centre)
     nobody_hung_up_on(centre)
 
 
@@ -140,6 +141,19 @@ def replay(centre: Centre) -> None:
     for entry in centre.journal:
         again = advance(floor, entry.input, entry.at_ns).events
         _must(again == entry.events, f"replayed {entry.input}: {again} is not {entry.events}")
+
+
+def books(centre: Centre) -> None:
+    """The ledger takes every run and tells of each call what its end says."""
+    state, rows = ledger.LedgerState(), {}
+    told = ((entry.at_ns, event) for entry in centre.journal for event in entry.events)
+    for seq, (at_ns, event) in enumerate(told, 1):
+        for row in ledger.fold(state, seq, at_ns, event):
+            if isinstance(row, ledger.CallRow):
+                rows[row.call] = row
+    for end in (e for e in centre.events() if isinstance(e, m.CallEnded)):
+        row = rows[end.call]
+        _must((row.outcome, row.agent) == (end.outcome, end.agent), f"the books say {row} of {end}")
 
 
 def nobody_hung_up_on(centre: Centre) -> None:

@@ -120,9 +120,9 @@ class FakeAsterisk:
         return list(dict.fromkeys(stream for stream, _ in self.pending))
 
     def take(self, stream: str | None = None) -> m.AnyInput:
-        """The next observation (of ``stream``)."""
-        index = next(i for i, (s, _) in enumerate(self.pending) if stream in (None, s))
-        return self.pending.pop(index)[1]
+        """The next observation (of ``stream``). LookupError: there is none."""
+        found = [i for i, (s, _) in enumerate(self.pending) if stream in (None, s)]
+        return self.pending.pop(found[0])[1]
 
     def take_all(self) -> list[m.AnyInput]:
         """All observations, in the order in which they happened."""

@@ -413,6 +413,26 @@ def test_an_answer_while_we_were_away_connects(pbx: Pbx) -> None:
     assert (ann.state, ann.talks_with) == ("talking", "bob")
 
 
+def test_an_answer_that_nobody_heard_before_the_death_connects(pbx: Pbx) -> None:
+    bob = pbx.agent("bob").signs_in()
+    ann = in_the_queue(pbx, "ann")
+    bob.answers(unheard=True)
+    pbx.dies().restarts()
+    assert ann.talks_with == "bob"
+
+
+def test_a_talk_that_began_and_ended_around_the_death_was_a_talk(pbx: Pbx) -> None:
+    bob = pbx.agent("bob").signs_in()
+    ann = in_the_queue(pbx, "ann")
+    leg = bob.answers(unheard=True).record.leg
+    pbx.centre.deliver(leg)
+    assert ann.talks_with == "bob"
+    pbx.dies()
+    bob.hangs_up()
+    pbx.restarts()
+    assert (ann.state, pbx.outcomes(), bob.state) == ("gone", ["answered"], "wrap_up")
+
+
 def test_a_ring_that_ended_while_we_were_away_is_no_miss(pbx: Pbx) -> None:
     bob = pbx.agent("bob").signs_in()
     ann = in_the_queue(pbx, "ann")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ari_app.core import messages as m
 from tests.fakes.people import Pbx
 from tests.scenarios import test_agents, test_calls
 
@@ -48,6 +49,18 @@ def test_no_caller_is_lost_whenever_we_die(scenario: Scenario, gap_s: float) -> 
         play(scenario, pbx)
         deaths += pbx.centre.epochs > 1
     assert deaths >= points - 3
+
+
+def test_the_recording_is_whole_whenever_we_die() -> None:
+    scenario = test_calls.test_a_call_is_answered_recorded_and_wrapped_up
+    whole = Pbx()
+    scenario(whole)
+    for point in range(4, whole.centre.points + 1):
+        pbx = Pbx(die_at=[point])
+        play(scenario, pbx)
+        talks = [e.recording for e in pbx.centre.events() if isinstance(e, m.CallConnected)]
+        finished = [e.recording for e in pbx.centre.events() if isinstance(e, m.RecordingFinished)]
+        assert talks == finished, point
 
 
 def test_dying_again_while_recovering() -> None:
