@@ -177,10 +177,11 @@ async def test_sipp_calls_and_sipp_answers(centre: Centre) -> None:
 @pytest.mark.parametrize("who", ["caller", "agent"])
 async def test_who_hangs_up_is_known_and_the_other_side_is_let_go_at_once(centre: Centre, who: str) -> None:
     alice, ann = await centre.agent("alice"), await centre.caller("ann")
-    call = await ann.dial("250")
+    call = await ann.dial("200")
     await call.answered()
     leg = await alice.called()
     await talking(call, leg)
+    await asyncio.sleep(0.3)
     first, second = (call, leg) if who == "caller" else (leg, call)
     await first.hang_up()
     end = await second.gone()
@@ -189,7 +190,9 @@ async def test_who_hangs_up_is_known_and_the_other_side_is_let_go_at_once(centre
     assert (end.at_ns - first.end.at_ns) / 1e6 < 100
     row = await centre.row(call)
     assert (row["outcome"], row["ended_by"]) == ("answered", who)
-    await centre.agent_is("alice", "ready")
+    await centre.settled()
+    (recording,) = await centre.ledger("SELECT * FROM recordings WHERE call = %s", row["call"])
+    assert recording["state"] == "finished"
 
 
 async def test_set_up_times(centre: Centre) -> None:
