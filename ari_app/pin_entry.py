@@ -52,6 +52,10 @@ class PinDesk:
         self._stop = stop
         self._entries: dict[str, _Entry] = {}
 
+    def use(self, book: PinBook) -> None:
+        """Check PINs by another book from now on."""
+        self._book = book
+
     def ask(self, effect: m.AskPin) -> None:
         """Begin to collect on a channel; asked again, what was typed before is forgotten."""
         entry = _Entry(effect.agent, effect.playback)

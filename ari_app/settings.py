@@ -20,8 +20,29 @@ class SettingsError(Exception):
     """The process cannot be set up; the text names the file or option and the remedy."""
 
 
+class RenderFacts(Struct, frozen=True):
+    """With what Asterisk's configuration was rendered, so that a reload renders it in the same way.
+
+    Empty and 0: as the definition or the system has it.
+    """
+
+    root: str = ""
+    modules_dir: str = ""
+    data_dir: str = ""
+    bind: str = ""
+    sip_port: int = 0
+    http_port: int = 8088
+    ami_port: int = 5038
+    rtp_start: int = 10_000
+    rtp_end: int = 10_999
+
+
 class Runtime(Struct, frozen=True):
-    """``runtime.json``. The database's URL may hold a password: the file is mode 600."""
+    """``runtime.json``. The database's URL may hold a password: the file is mode 600.
+
+    ``asterisk_config`` and ``render`` are there when Cordboard writes Asterisk's configuration, and
+    ``asterisk_command`` when it also starts Asterisk.
+    """
 
     definition: str = ""
     secrets: str = ""
@@ -30,6 +51,9 @@ class Runtime(Struct, frozen=True):
     ami_port: int = 5038
     recordings_dir: str = ""
     database_url: str = ""
+    asterisk_config: str = ""
+    asterisk_command: tuple[str, ...] = ()
+    render: RenderFacts | None = None
 
 
 class Settings(Struct, frozen=True):

@@ -5,7 +5,6 @@ As a program it does that and the migrations once, for a container that runs bef
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import psycopg
 from cyclopts import App
 
@@ -20,6 +20,7 @@ from ari_app.config import DefinitionErrors, Loaded, load
 from ari_app.deploy.console import DeployError, Progress
 from ari_app.deploy.render import Rendered, RenderError, RenderOptions, render
 from ari_app.secrets_file import Secrets, SecretsError
+from ari_app.settings import RUNTIME_FILE, RenderFacts, Runtime
 from ari_app.store.migrate import MigrationError, migrate
 
 LOOPBACK = "127.0.0.1"
@@ -32,33 +33,85 @@ def render_options(state_dir: Path) -> RenderOptions:
     return RenderOptions(secrets_path=state_dir / "secrets.toml", recordings_dir=state_dir / "recordings")
 
 
-def configure(loaded: Loaded, state_dir: Path, database_url: str, options: RenderOptions) -> Rendered:
+def configure(
+    loaded: Loaded,
+    state_dir: Path,
+    database_url: str,
+    options: RenderOptions,
+    asterisk_command: tuple[str, ...] = (),
+) -> Rendered:
     """Makes missing secrets, renders into `state_dir`/asterisk, writes `state_dir`/runtime.json."""
     secrets = Secrets.load_or_create(options.secrets_path, loaded.site, tuple(loaded.definition.agents))
     rendered = render(loaded, secrets, state_dir / "asterisk", options)
-    _write_runtime(state_dir, loaded.folder, database_url, options, rendered)
+    facts = Runtime(
+        definition=str(loaded.folder.absolute()),
+        database_url=database_url,
+        secrets=str(options.secrets_path),
+        ari_url=f"http://{LOOPBACK}:{rendered.http_port}/ari",
+        ami_port=rendered.ami_port,
+        recordings_dir=str(rendered.recordings_dir),
+        asterisk_config=str(rendered.conf),
+        asterisk_command=asterisk_command,
+        render=_facts(options),
+    )
+    _write_runtime(state_dir, facts, rendered.sip_port)
     return rendered
 
 
-def _write_runtime(
-    state_dir: Path, definition: Path, database_url: str, options: RenderOptions, rendered: Rendered
-) -> None:
+def render_again(loaded: Loaded, secrets: Secrets, state_dir: Path, runtime: Runtime) -> Rendered | None:
+    """Renders as `configure` did; None if Cordboard does not write this Asterisk's configuration.
+
+    That is so on an existing PBX, and in a container without Asterisk's own files. Raises `RenderError`
+    (before any file of the configuration is written) and OSError.
+    """
+    options = options_of(state_dir, runtime)
+    return None if options is None else render(loaded, secrets, state_dir / "asterisk", options)
+
+
+def options_of(state_dir: Path, runtime: Runtime) -> RenderOptions | None:
+    """The options that `configure` rendered with, or None where nothing can be rendered."""
+    facts = runtime.render
+    if facts is None:
+        return None
+    options = RenderOptions(
+        secrets_path=Path(runtime.secrets or state_dir / "secrets.toml"),
+        recordings_dir=Path(runtime.recordings_dir or state_dir / "recordings"),
+        root=Path(facts.root) if facts.root else None,
+        modules_dir=Path(facts.modules_dir) if facts.modules_dir else None,
+        data_dir=Path(facts.data_dir) if facts.data_dir else None,
+        bind=facts.bind or None,
+        sip_port=facts.sip_port or None,
+        http_port=facts.http_port,
+        ami_port=facts.ami_port,
+        rtp_start=facts.rtp_start,
+        rtp_end=facts.rtp_end,
+    )
+    source = options.data_dir or (options.root or Path("/")) / "usr/share/asterisk"
+    return options if source.is_dir() else None
+
+
+def _facts(options: RenderOptions) -> RenderFacts:
+    return RenderFacts(
+        root=str(options.root or ""),
+        modules_dir=str(options.modules_dir or ""),
+        data_dir=str(options.data_dir or ""),
+        bind=options.bind or "",
+        sip_port=options.sip_port or 0,
+        http_port=options.http_port,
+        ami_port=options.ami_port,
+        rtp_start=options.rtp_start,
+        rtp_end=options.rtp_end,
+    )
+
+
+def _write_runtime(state_dir: Path, facts: Runtime, sip_port: int) -> None:
     """How Cordboard and its commands reach what runs here. It holds the database's password: mode 600."""
-    facts = {
-        "definition": str(definition.absolute()),
-        "database_url": database_url,
-        "secrets": str(options.secrets_path),
-        "ari_url": f"http://{LOOPBACK}:{rendered.http_port}/ari",
-        "ami_port": rendered.ami_port,
-        "sip_port": rendered.sip_port,
-        "recordings_dir": str(rendered.recordings_dir),
-        "asterisk_config": str(rendered.conf),
-    }
-    coming = state_dir / "runtime.json.coming"
+    content = msgspec.to_builtins(facts) | {"sip_port": sip_port}
+    coming = state_dir / f"{RUNTIME_FILE}.coming"
     coming.unlink(missing_ok=True)
-    with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        json.dump(facts, opened, indent=1)
-    coming.rename(state_dir / "runtime.json")
+    with os.fdopen(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    coming.rename(state_dir / RUNTIME_FILE)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import msgspec
 
 from ari_app.core.messages import Action
 from ari_app.web.errors import NoAnswer, NotRunning, Refused
-from ari_app.web.messages import Ask, Done, Problem, Readiness
+from ari_app.web.messages import Ask, Done, Problem, Readiness, Reloaded, Tested
 from ari_app.web.view import View
 
 ANSWER_LIMIT_S = 8.0
@@ -61,6 +61,14 @@ class ControlClient:
         path = f"/agents/{quote(agent, safe='')}/{quote(action, safe='')}"
         body = msgspec.json.encode(Ask(reason, by))
         return self._decode(self._answer("POST", path, body)[1], Done)
+
+    def reload(self, *, dry_run: bool = False) -> Reloaded:
+        """Have the definition folder read again; with ``dry_run`` only told what would change."""
+        target = "/reload?dry_run=1" if dry_run else "/reload"
+        return self._decode(self._answer("POST", target)[1], Reloaded)
+
+    def test_call(self) -> Tested:
+        return self._decode(self._answer("POST", "/test-call")[1], Tested)
 
     def _answer(
         self, method: str, target: str, body: bytes | None = None, *, also_good: int = 200

@@ -44,6 +44,24 @@ class EventRow(Struct, frozen=True):
     body: Raw
 
 
+class Reloaded(Struct, frozen=True):
+    """What a reload changed, or would change, in plain words; ``to_do``: what is left for the admin."""
+
+    changes: tuple[str, ...]
+    applied: bool
+    warnings: tuple[str, ...] = ()
+    to_do: tuple[str, ...] = ()
+
+
+class Tested(Struct, frozen=True):
+    """A test call: what went well, in order, and what went wrong ("" = nothing)."""
+
+    ok: bool
+    took_ms: int
+    steps: tuple[str, ...]
+    failed: str = ""
+
+
 class Health(Struct, frozen=True):
     alive: bool
 
