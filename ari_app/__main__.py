@@ -74,7 +74,8 @@ def run(
         ari_url=ari_url,
         ami_port=ami_port,
     )
-    asyncio.run(_serve(Service(found).run))
+    service = Service(found)
+    asyncio.run(_serve(service.run, service.hang_up_signal))
     return 0
 
 
@@ -93,11 +94,13 @@ def _without(package: str) -> Iterator[None]:
             del sys.modules[package]
 
 
-async def _serve(work: Callable[[], object]) -> None:
-    """Run until SIGTERM or SIGINT, which end it in order."""
+async def _serve(work: Callable[[], object], reload: Callable[[], None]) -> None:
+    """Run until SIGTERM or SIGINT, which end it in order. SIGHUP reloads the definition; in a terminal it
+    says that the terminal is gone, which ends it, too."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work())  # type: ignore[call-overload]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
+    loop.add_signal_handler(signal.SIGHUP, task.cancel if sys.stdin.isatty() else reload)
     with contextlib.suppress(asyncio.CancelledError):  # asked to stop: this is the ordinary end
         await task
 
@@ -230,6 +233,23 @@ def check(definition: Path) -> int:
         f" {len(found.queues)} queues, {len(found.agents)} agents"
     )
     return 0
+
+
+@app.command
+def reload(*, dry_run: bool = False, json: bool = False, state_dir: StateDir = STATE_DIR) -> int:
+    """Take over the definition as it is on disk now, under live calls; a wrong one changes nothing.
+
+    Example: cordboard reload --dry-run
+
+    Parameters
+    ----------
+    dry_run: only check it and say what would change
+    json: the answer as one JSON object
+    """
+    from ari_app.cli import reload as cli
+    from ari_app.settings import control_path
+
+    return cli.reload(control_path(state_dir), dry_run=dry_run, as_json=json)
 
 
 def _say(text: str, status: int) -> int:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from ari_app import clock as clocks
-from ari_app import config, recovery
+from ari_app import config, recovery, sdnotify
 from ari_app.ami.adapter import AmiAdapter
 from ari_app.ami.effects import Recorder
 from ari_app.ari.client import AriLink, AriSettings, LinkState
@@ -29,13 +29,15 @@ from ari_app.log import log_event
 from ari_app.people import People
 from ari_app.pin_entry import PinDesk
 from ari_app.pins import PinBook
+from ari_app.reloading import Reloader, endpoints
 from ari_app.secrets_file import Secrets
 from ari_app.settings import Settings
 from ari_app.store.journal import Journal, JournalCorrupt, JournalError, ProcessLock
 from ari_app.store.recordings import RecordingLost, assemble
+from ari_app.test_call import Line
 from ari_app.version import VERSION
 from ari_app.web import control
-from ari_app.web.messages import Readiness
+from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
 log = structlog.get_logger(__name__)
@@ -82,7 +84,9 @@ class Service:
             self._on_ari_event,
             self._on_link_state,
         )
-        self._link.subscriptions.update(_endpoints(loaded))
+        self._link.subscriptions.update(endpoints(loaded))
+        self._reloader = Reloader(settings, loaded, self.engine, self._link, self._translator, self._pins)
+        self._test_line = Line(self._link, self._link.settings.event_app)
         self._ami = AmiAdapter(
             settings.ami_host,
             settings.ami_port,
@@ -119,6 +123,7 @@ class Service:
                 tasks.create_task(self._close_gaps())
                 tasks.create_task(self._keep_house())
                 tasks.create_task(control.serve(self, self.settings.control_path))
+                tasks.create_task(sdnotify.beat(self._status))
                 if self.settings.database_url:
                     tasks.create_task(self._ship())
                 else:
@@ -180,6 +185,8 @@ class Service:
     # ------------------------------------------------------------ what Asterisk says
 
     def _on_ari_event(self, event: object) -> None:
+        if self._test_line.takes(event):
+            return
         item = self._translator.translate(event)
         if item is not None:
             self.engine.submit(item)
@@ -252,6 +259,23 @@ class Service:
         """A wish from the terminal or the API; returns when it is committed."""
         await self.engine.ask(item)
 
+    async def reload(self, *, dry_run: bool) -> Reloaded:
+        """The definition folder, taken over as it is now."""
+        return await self._reloader.reload(dry_run=dry_run)
+
+    def hang_up_signal(self) -> None:
+        """SIGHUP: read the definition again."""
+        self._spawn(self._reloader.reload_on_signal())
+
+    async def test_call(self) -> Tested:
+        """A call through Asterisk and this loop that no figure knows of."""
+        return await self._test_line.call()
+
+    def _status(self) -> str:
+        state = self.engine.floor.state
+        asterisk = "connected to Asterisk" if self._link.up else "Asterisk cannot be reached"
+        return f"{len(state.calls)} calls; {asterisk}"
+
     def ready(self) -> Readiness:
         """Whether calls are served."""
         return Readiness(
@@ -276,14 +300,6 @@ def _open_journal(path: Path) -> tuple[Journal, Floor]:
         apart = Journal.set_apart(path)
         log.critical("journal cannot be used and was set apart", file=str(apart), error=str(error))
         return Journal(path), Floor()
-
-
-def _endpoints(loaded: config.Loaded) -> set[str]:
-    """Agents' endpoints: what their legs do is heard even outside Stasis (busy, declined, gone).
-
-    Callers' channels are in Stasis from the first moment; their endpoints would only double every event.
-    """
-    return {f"endpoint:PJSIP/{agent.endpoint}" for agent in loaded.definition.agents.values()}
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

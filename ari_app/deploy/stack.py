@@ -20,6 +20,7 @@ from ari_app.deploy.console import DeployError, Progress
 from ari_app.deploy.debian import PrivateApt
 from ari_app.deploy.ports import WantedPort, check_free
 from ari_app.deploy.postgres import PostgresServer
+from ari_app.deploy.pulse import Pulse
 from ari_app.deploy.render import Rendered
 from ari_app.store.migrate import migrate
 
@@ -73,6 +74,7 @@ class Stack:
         self.database_url = ""
         self._lock: TextIO | None = None
         self._restarts: dict[str, _Restarts] = {}
+        self._pulse = Pulse(self.state_dir / "control.sock")
 
     def start(self, *, cordboard: bool = True) -> None:
         """Starts all parts (Cordboard only if asked to), or none. Raises `DeployError`."""
@@ -108,6 +110,7 @@ class Stack:
             if self.asterisk is not None:
                 self._revive("Asterisk", self.asterisk.child, self.asterisk.start)
             if self.cordboard is not None:
+                self._end_if_hung(self.cordboard)
                 # Not waited for: it may be Asterisk that is away, and that is looked after here too.
                 self._revive("Cordboard", self.cordboard, self.cordboard.start)
 
@@ -196,7 +199,7 @@ class Stack:
             rtp_start=first,
             rtp_end=last,
         )
-        rendered = configure(loaded, self.state_dir, self.database_url, options)
+        rendered = configure(loaded, self.state_dir, self.database_url, options, program.command)
         for warning in (*map(str, loaded.warnings), *rendered.warnings):
             self.progress.warn(warning)
         return rendered
@@ -225,6 +228,15 @@ class Stack:
             yield self.asterisk.child
         if self.postgres is not None and self.postgres.child is not None:
             yield self.postgres.child
+
+    def _end_if_hung(self, cordboard: Child) -> None:
+        """A process that lives and does nothing is worse than one that died: callers wait for it."""
+        if not cordboard.running:
+            return
+        silent_seconds = self._pulse.silent_seconds(cordboard.pid)
+        if silent_seconds is not None:
+            self.progress.warn(f"Cordboard has not answered for {silent_seconds:.0f} s: it is killed")
+            cordboard.kill()
 
     def _revive(self, name: str, part: Child, start: Callable[[], None]) -> None:
         restarts = self._restarts.setdefault(name, _Restarts())

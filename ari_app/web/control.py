@@ -19,7 +19,7 @@ from typing import Protocol
 
 from ari_app.core.messages import AgentAsked, CallAsked
 from ari_app.web.errors import SocketUnusable
-from ari_app.web.messages import Readiness
+from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, View
 
 PATH_LIMIT = 107
@@ -43,6 +43,14 @@ class Desk(Protocol):
         ...
 
     def ready(self) -> Readiness: ...
+
+    async def reload(self, *, dry_run: bool) -> Reloaded:
+        """Take the definition folder over as it is now. Raises Refused."""
+        ...
+
+    async def test_call(self) -> Tested:
+        """Call through Asterisk and our loop, seen by no statistics."""
+        ...
 
 
 async def serve(desk: Desk, path: Path) -> None:

@@ -16,6 +16,7 @@ from ari_app.web.answers import AnyRequest, Pictures, as_json
 from ari_app.web.control import Desk
 from ari_app.web.errors import Refused
 from ari_app.web.messages import Ask, Done, Health
+from ari_app.web.upkeep import upkeep
 
 BODY_LIMIT_BYTES = 4096
 REASON_LIMIT = 60
@@ -29,7 +30,7 @@ def app(desk: Desk) -> Litestar:
     """The whole API over ``desk``."""
     pictures = Pictures(desk)
     return Litestar(
-        route_handlers=[*_readings(desk, pictures), _acting(desk, pictures)],
+        route_handlers=[*_readings(desk, pictures), _acting(desk, pictures), *upkeep(desk)],
         exception_handlers={
             Refused: answers.refused,
             HTTPException: answers.http_error,

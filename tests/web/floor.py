@@ -20,7 +20,7 @@ from ari_app.core.floor import Floor
 from ari_app.core.stats import Stats
 from ari_app.core.step import advance
 from ari_app.store.journal import Person
-from ari_app.web.messages import Readiness
+from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
 START_NS = 1_780_000_000 * SECOND_NS
@@ -108,6 +108,12 @@ class Room:
 
     def ready(self) -> Readiness:
         return Readiness(recovered=self.floor.state.matching, ari=True, ami=True, journal_seq=7)
+
+    async def reload(self, *, dry_run: bool) -> Reloaded:
+        return Reloaded(("queue sales: wrap_up_s 1 -> 2",), applied=not dry_run)
+
+    async def test_call(self) -> Tested:
+        return Tested(ok=True, took_ms=1, steps=("enters Stasis",))
 
 
 def busy_room() -> Room:
