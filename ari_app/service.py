@@ -208,6 +208,8 @@ class Service:
         match effect:
             case m.Record():
                 self._spawn(self._recorder.record(effect))
+            case m.StopRecord():
+                self._spawn(self._recorder.stop(effect))
             case m.Assemble():
                 self._spawn(self._assemble(effect))
             case m.AskPin():

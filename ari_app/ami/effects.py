@@ -49,6 +49,16 @@ class Recorder:
         except AmiProblem as error:
             self._done(effect, str(error))
 
+    async def stop(self, effect: m.StopRecord) -> None:
+        """Stop the channel's monitor, if one runs. A failure only leaves a file that nobody asks for."""
+        try:
+            answer = await self._ami.action("Getvar", Channel=effect.channel, Variable=MONITOR_VARIABLE)
+            if monitor := answer.get("Value"):
+                await self._ami.mix_monitor_stop(effect.channel, monitor)
+                await self._ami.action("Setvar", Channel=effect.channel, Variable=MONITOR_VARIABLE, Value="")
+        except AmiProblem as error:
+            log.debug("recording not stopped", channel=effect.channel, error=str(error))
+
     async def _begin(self, effect: m.Record, *, verify: bool) -> bool:
         try:
             if not (verify and await self._runs(effect.channel)):

@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 BRIDGE_TYPE = "mixing,dtmf_events"
 """Plain ``mixing`` turns native for two parties: no DTMF events, and it changes when somebody records."""
 
+HANG_UP_AGAIN_S = 2.0
+
 AGENT_CONTEXT = "cordboard-agent"
 FALLBACK_CONTEXT = "cordboard-fallback"
 
@@ -154,8 +156,14 @@ class AriEffects:
         error = _error(done)
         if isinstance(error, NotFound):
             self._submit(m.ChannelGone(effect.channel))
-        elif isinstance(error, StatusError):
+        elif isinstance(error, StatusError | RequestTimedOut):
+            # Nobody may be left behind in silence; after a lost link the snapshot sees to that.
             log.warning("hang-up refused", channel=effect.channel, error=str(error))
+            self._spawn(self._hang_up_again(effect))
+
+    async def _hang_up_again(self, effect: m.Hangup) -> None:
+        await asyncio.sleep(HANG_UP_AGAIN_S)
+        self.run(effect)
 
     def _dialled(self, effect: m.Originate, done: _Answer) -> None:
         error = _error(done)
@@ -182,11 +190,11 @@ class AriEffects:
     def _connected(self, effect: m.Connect, done: _Answer) -> None:
         error = _error(done)
         if error is None:
-            self._submit(m.BridgeDone(effect.call, ok=True))
+            self._submit(m.BridgeDone(effect.call, ok=True, bridge=effect.bridge))
         elif isinstance(error, NotFound | Conflict | Unprocessable | BadRequest | RequestTimedOut):
             self._spawn(self._who_is_missing(effect, str(error)))
         elif isinstance(error, StatusError):
-            self._submit(m.BridgeDone(effect.call, ok=False, error=str(error)))
+            self._submit(m.BridgeDone(effect.call, ok=False, error=str(error), bridge=effect.bridge))
 
     async def _who_is_missing(self, effect: m.Connect, error: str) -> None:
         """The answer raced somebody's hang-up, or the bridge was truly refused."""
@@ -197,7 +205,7 @@ class AriEffects:
             if not exists:
                 self._submit(m.ChannelGone(channel))
         if all(there):
-            self._submit(m.BridgeDone(effect.call, ok=False, error=error))
+            self._submit(m.BridgeDone(effect.call, ok=False, error=error, bridge=effect.bridge))
 
     async def _exists(self, channel: str) -> bool | None:
         try:

@@ -34,6 +34,8 @@ def act(agent: Agent, action: m.Action, reason: str, by: str) -> list[m.AnyEvent
         case "sign_in":
             if goal == "signed_out":
                 return [m.AgentSignedIn(agent.id, by)]
+            if goal in ("paused", "not_responding"):
+                return [m.AgentResumed(agent.id, by)]  # "I am here": whoever signs in takes calls
         case "sign_out":
             if goal != "signed_out":
                 return [m.AgentSignedOut(agent.id, by, held)]

@@ -189,11 +189,13 @@ class OriginateDone(Input, frozen=True):
 
 
 class BridgeDone(Input, frozen=True):
-    """Asterisk's answer to putting caller and agent together."""
+    """Asterisk's answer to putting caller and agent together in ``bridge``."""
 
     call: str
     ok: bool
     error: str = ""
+    bridge: str = ""
+    """An answer that comes late must not speak for the next attempt's bridge."""
 
 
 class RecordingBegun(Input, frozen=True):
@@ -705,6 +707,12 @@ class Record(Effect, frozen=True):
     """After a restart: look first whether it runs already; a second one would overwrite the file."""
 
 
+class StopRecord(Effect, frozen=True):
+    """Stop the recording of one channel that goes on living: no talk came of it."""
+
+    channel: str
+
+
 class Assemble(Effect, frozen=True):
     """Join the raw tracks (caller's, agent's; with the instant each began) to one stereo file."""
 
@@ -755,6 +763,7 @@ AnyEffect = (
     | Connect
     | DropBridge
     | Record
+    | StopRecord
     | Assemble
     | SetAbsolute
     | ToFallback

@@ -86,6 +86,8 @@ def bridge_done(floor: Floor, done: m.BridgeDone, now_ns: int) -> m.Step:
     call = floor.state.calls.get(done.call)
     if call is None or call.state != "talking" or call.bridged:
         return m.Step([], [])
+    if done.bridge not in ("", call.bridge):
+        return m.Step([], [])
     if done.ok:
         return m.Step([m.CallBridged(call.id, call.agent)], [])
     step = _never_bridged(floor, call, done.error, now_ns, leg_gone=False)
@@ -103,6 +105,7 @@ def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gon
     step.effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
     if call.recording:
         step.events.append(m.RecordingFailed(call.id, call.recording, "never bridged", True))
+        step.effects.append(m.StopRecord(call.channel))  # the wait is nobody's to record
     if leg_gone:
         agent = floor.state.agents[call.agent]
         step.events.append(m.LegReleased(agent.id, call.leg))

@@ -40,7 +40,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
     """The decision on one input. Pure: the same floor, input and instant give the same answer."""
     match item:
         case m.EngineStarted() | m.DefinitionGiven() | m.LinkFailed() | m.Recovered():
-            return _engine(floor, item)
+            return _engine(floor, item, now_ns)
         case m.CallArrived():
             return _arrived(floor, item, now_ns)
         case m.CodeDialled():
@@ -86,20 +86,33 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             assert_never(item)
 
 
-def _engine(floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.LinkFailed | m.Recovered) -> m.Step:
+def _engine(
+    floor: Floor, item: m.EngineStarted | m.DefinitionGiven | m.LinkFailed | m.Recovered, now_ns: int
+) -> m.Step:
     match item:
         case m.EngineStarted():
             began = m.EpochBegan(item.epoch, item.node, item.boot_id, item.offset_ns, item.version)
             return m.Step([began], [])
         case m.DefinitionGiven():
-            if item.digest == floor.state.digest:
-                return m.Step([], [])
-            return m.Step([m.DefinitionLoaded(item.definition, item.digest)], [])
+            return _defined(floor, item, now_ns)
         case m.LinkFailed():
             held = [m.MatchingHeld(item.reason)] if floor.state.matching else []
             return m.Step([*held], [])
         case m.Recovered():
             return m.Step([m.MatchingBegan(item.channels, item.calls)], [])
+
+
+def _defined(floor: Floor, item: m.DefinitionGiven, now_ns: int) -> m.Step:
+    """A new definition. Who waits in a queue that is no more would wait for ever: the fallback takes them."""
+    if item.digest == floor.state.digest:
+        return m.Step([], [])
+    step = m.Step([m.DefinitionLoaded(item.definition, item.digest)], [])
+    for call in floor.state.calls.values():
+        if call.state in ("waiting", "offered") and call.queue not in item.definition.queues:
+            gone = offers.caller_gone(floor, call, now_ns, outcome="fallback")
+            step.events.extend(gone.events)
+            step.effects.extend([*gone.effects, m.ToFallback(call.channel)])
+    return step
 
 
 def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:

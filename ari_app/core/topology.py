@@ -58,7 +58,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
             and not call.bridged
             and call.channel in snapshot.bridges.get(call.bridge, ())
         ):
-            found.append(m.BridgeDone(call.id, ok=True))
+            found.append(m.BridgeDone(call.id, ok=True, bridge=call.bridge))
     found.extend(m.ChannelGone(c, m.UNSEEN) for c in known if c not in there)
     found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
     for call in floor.state.calls.values():

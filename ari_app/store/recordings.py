@@ -20,7 +20,8 @@ from msgspec import Struct
 
 RATE_HZ = 8_000
 CHUNK_FRAMES = 32_768
-SETTLE_S = 0.3
+SETTLE_S = 1.1
+"""Asterisk writes a running monitor out each second: a file that has not grown for longer is closed."""
 SETTLE_LIMIT_S = 10.0
 NS = 1_000_000_000
 

@@ -31,7 +31,7 @@ def refusal(agent: AgentView, action: Action, reason: str) -> str:
     """Why the wish makes no sense now; "" if it does. The same rules as ``core.codes.act``."""
     goal = agent.goal()
     match action:
-        case "sign_in" if goal != "signed_out":
+        case "sign_in" if goal not in ("signed_out", "paused", "not_responding"):
             return f"{agent.agent} is signed in already and is {_now(agent)}"
         case "sign_out" if goal == "signed_out":
             return f"{agent.agent} is signed out already{_later(agent)}"

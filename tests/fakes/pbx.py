@@ -319,6 +319,8 @@ class FakeAsterisk:
                 self.bridges.pop(effect.bridge, None)
             case m.Record():
                 self._record(effect)
+            case m.StopRecord():
+                self._stop_record(effect)
             case m.Assemble():
                 ok = all(file in self.files for file, _ in effect.tracks)
                 done = m.RecordingAssembled(effect.call, ok, f"{effect.recording}.wav" if ok else "")
@@ -417,6 +419,10 @@ class FakeAsterisk:
             self._leave_bridges(found)
             self.bridges[effect.bridge].add(channel)
         self._answer(effect.bridge, m.BridgeDone(effect.call, True))
+
+    def _stop_record(self, effect: m.StopRecord) -> None:
+        if (found := self.channels.get(effect.channel)) is not None:
+            found.recording.clear()
 
     def _record(self, effect: m.Record) -> None:
         found = self.channels.get(effect.channel)
