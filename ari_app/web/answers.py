@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from ari_app.core.messages import Action, AgentAsked, CallAsked
 from ari_app.core.text import printable
 from ari_app.web import wishes
-from ari_app.web.control import Desk
+from ari_app.web.control import Counter
 from ari_app.web.errors import Refused
 from ari_app.web.messages import PROBLEM_TYPE, Problem
 from ari_app.web.view import AgentView, View
@@ -32,7 +32,7 @@ AnyRequest = Request[Any, Any, Any]
 class Pictures:
     """The desk's view, built at most every ``FRESH_S``, and more rarely if building takes long."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Counter) -> None:
         self.desk = desk
         self._view: View | None = None
         self._good_until_s = 0.0
@@ -56,7 +56,7 @@ def action_of(text: str) -> Action:
     return wish
 
 
-def agent_named(desk: Desk, name: str, known: Iterable[str]) -> AgentView:
+def agent_named(desk: Counter, name: str, known: Iterable[str]) -> AgentView:
     """Raises ``Refused`` 404, with the nearest of the ``known``."""
     agent = desk.agent(name)
     if agent is None:
@@ -68,7 +68,7 @@ def agent_named(desk: Desk, name: str, known: Iterable[str]) -> AgentView:
 
 
 async def act_on_agent(
-    desk: Desk, agent: AgentView, action: Action, reason: str, by: str
+    desk: Counter, agent: AgentView, action: Action, reason: str, by: str
 ) -> tuple[str, AgentView]:
     """Carry the wish out; a sentence about it, and the agent as they are then.
 
@@ -84,7 +84,7 @@ async def act_on_agent(
     return wishes.granted(after, action), after
 
 
-async def in_time(desk: Desk, item: AgentAsked | CallAsked) -> None:
+async def in_time(desk: Counter, item: AgentAsked | CallAsked) -> None:
     """Returns when it is committed. Raises ``Refused`` 504 after ``ASK_LIMIT_S``."""
     try:
         async with asyncio.timeout(ASK_LIMIT_S):
@@ -109,17 +109,24 @@ def as_json(content: object, status: int = 200) -> Response[bytes]:
     return Response(msgspec.json.encode(content), media_type=MediaType.JSON, status_code=status)
 
 
-def problem(status: int, title: str, detail: str, nearest: tuple[str, ...] = ()) -> Response[bytes]:
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    nearest: tuple[str, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response[bytes]:
     body = msgspec.json.encode(Problem(title, status, detail, nearest))
-    return Response(body, media_type=PROBLEM_TYPE, status_code=status)
+    return Response(body, media_type=PROBLEM_TYPE, status_code=status, headers=dict(headers or {}))
 
 
 def refused(_: AnyRequest, error: Refused) -> Response[bytes]:
-    return problem(error.status, error.title, error.detail, error.nearest)
+    return problem(error.status, error.title, error.detail, error.nearest, error.headers)
 
 
 def http_error(_: AnyRequest, error: HTTPException) -> Response[bytes]:
-    return problem(error.status_code, "request not understood", printable(error.detail))
+    detail = printable(error.detail)
+    return problem(error.status_code, "request not understood", detail, headers=error.headers)
 
 
 def failed(request: AnyRequest, error: Exception) -> Response[bytes]:

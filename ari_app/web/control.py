@@ -27,8 +27,8 @@ PATH_LIMIT = 107
 PROBE_LIMIT_S = 1.0
 
 
-class Desk(Protocol):
-    """What the control API needs of the running call centre."""
+class Counter(Protocol):
+    """What the local and the HTTP API both need of the running call centre."""
 
     def view(self) -> View:
         """The picture of this instant."""
@@ -43,6 +43,10 @@ class Desk(Protocol):
         ...
 
     def ready(self) -> Readiness: ...
+
+
+class Desk(Counter, Protocol):
+    """What the local API needs beyond that."""
 
     async def reload(self, *, dry_run: bool) -> Reloaded:
         """Take the definition folder over as it is now. Raises Refused."""

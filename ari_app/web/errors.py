@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class ControlError(Exception):
     """Base: something between a command and the running Cordboard went wrong."""
@@ -22,9 +25,17 @@ class NoAnswer(ControlError):
 class Refused(ControlError):
     """Cordboard understood and said no. ``status``: as in HTTP; ``nearest``: names that may be meant."""
 
-    def __init__(self, status: int, title: str, detail: str, nearest: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        nearest: tuple[str, ...] = (),
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.title = title
         self.detail = detail
         self.nearest = nearest
+        self.headers = headers

@@ -78,3 +78,13 @@ class Readiness(Struct, frozen=True):
     def ready(self) -> bool:
         """AMI only records: without it calls are still served."""
         return self.recovered and self.ari
+
+
+class Vitals(Struct, frozen=True):
+    """How the process does at this instant; None = not known."""
+
+    ready: Readiness
+    journal_writable: bool
+    event_round_trip_s: float | None
+    command_round_trip_s: float | None
+    streams: int = 0
