@@ -42,6 +42,8 @@ def run(
     recordings: Path | None = None,
     ari_url: str | None = None,
     ami_port: int | None = None,
+    http: str | None = None,
+    agi: str | None = None,
     json_logs: bool | None = None,
     debug: bool = False,
 ) -> int:
@@ -57,6 +59,8 @@ def run(
     recordings: where Asterisk writes recordings (an absolute path that both can write to)
     ari_url: where ARI answers, e.g. http://127.0.0.1:8088/ari
     ami_port: where AMI answers on loopback
+    http: HOST:PORT for the HTTP API, e.g. 127.0.0.1:8090; off if not given (docs/api.md)
+    agi: HOST:PORT for dialplans that ask over FastAGI, e.g. 127.0.0.1:4573; off if not given (docs/agi.md)
     json_logs: logs as JSON; if not given, JSON unless stderr is a terminal
     debug: log more
     """
@@ -73,6 +77,8 @@ def run(
         recordings=recordings,
         ari_url=ari_url,
         ami_port=ami_port,
+        http=http,
+        agi=agi,
     )
     service = Service(found)
     asyncio.run(_serve(service.run, service.hang_up_signal))
@@ -189,6 +195,48 @@ _agent_command("sign_out", "Sign an agent out, after the present call if there i
 _agent_command("pause", "Pause an agent. Example: cordboard agents pause bob --reason lunch")
 _agent_command("resume", "Make a paused or not responding agent ready.")
 _agent_command("unlock", "Unlock an agent's PIN after too many wrong ones.")
+
+
+tokens = App(name="tokens", help="Who may use the HTTP API: add, list and revoke tokens.")
+app.command(tokens)
+
+
+@tokens.command(name="add")
+def tokens_add(
+    name: str, *, role: str, agent: str = "", expires: str = "", state_dir: StateDir = STATE_DIR
+) -> int:
+    """Make a token and print it, once. Example: cordboard tokens add wallboard --role reader
+
+    Parameters
+    ----------
+    name: what it is for; lists and the journal show it
+    role: agent, supervisor, admin or reader (docs/api.md)
+    agent: whose token it is; for role agent
+    expires: when it ends by itself, e.g. 12h or 30d; never if not given
+    """
+    from ari_app.cli import tokens as cli
+
+    print(cli.add(state_dir, name, role, agent=agent, expires=expires))
+    return 0
+
+
+@tokens.default
+@tokens.command(name="list")
+def tokens_list(*, format: Format = "table", state_dir: StateDir = STATE_DIR) -> int:
+    """All tokens, without what they are. Example: cordboard tokens"""
+    from ari_app.cli import tokens as cli
+
+    sys.stdout.write(cli.listed(state_dir, format))
+    return 0
+
+
+@tokens.command(name="revoke")
+def tokens_revoke(name: str, *, state_dir: StateDir = STATE_DIR) -> int:
+    """Take a token back; it is refused within a second. Example: cordboard tokens revoke wallboard"""
+    from ari_app.cli import tokens as cli
+
+    print(cli.revoke(state_dir, name))
+    return 0
 
 
 @app.command

@@ -16,15 +16,18 @@ import structlog
 
 from ari_app import clock as clocks
 from ari_app import config, recovery, sdnotify
+from ari_app.agi import server as agi
 from ari_app.ami.adapter import AmiAdapter
 from ari_app.ami.effects import Recorder
 from ari_app.ari.client import AriLink, AriSettings, LinkState
 from ari_app.ari.effects import AriEffects
 from ari_app.ari.errors import AriError
 from ari_app.ari.translate import ALLOWED_EVENTS, Translator
+from ari_app.attributes import Attributes
 from ari_app.core import messages as m
 from ari_app.core.floor import Floor
 from ari_app.engine import Engine
+from ari_app.front import Front
 from ari_app.log import log_event
 from ari_app.people import People
 from ari_app.pin_entry import PinDesk
@@ -35,8 +38,9 @@ from ari_app.settings import Settings
 from ari_app.store.journal import Journal, JournalCorrupt, JournalError, ProcessLock
 from ari_app.store.recordings import RecordingLost, assemble
 from ari_app.test_call import Line
+from ari_app.timed_journal import TimedJournal
 from ari_app.version import VERSION
-from ari_app.web import control
+from ari_app.web import control, http
 from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
@@ -63,7 +67,9 @@ class Service:
         self._journal, floor = _open_journal(settings.journal_path)
         self._clock = clocks.Clock.resume(floor.state.boot_id, floor.state.offset_ns, floor.state.at_ns)
         self._recent = Recent()
-        self.engine = Engine(floor, self._journal, self._clock, self._run_effect, self._on_event)
+        timed = TimedJournal(self._journal)
+        self.engine = Engine(floor, timed, self._clock, self._run_effect, self._on_event)
+        self._attributes = Attributes(settings.state_dir, self._clock.now_ns())
         self._people = People(self._journal, self._is_known)
         self._pins = PinDesk(
             PinBook(loaded.site.pins, secrets.pins),
@@ -97,6 +103,9 @@ class Service:
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
         self._recovery = recovery.Recovery(self.engine, self._link, self._translator)
         self._assembling: set[str] = set()
+        self._front = Front(
+            self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
+        )
         self._link_is_up = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -123,6 +132,10 @@ class Service:
                 tasks.create_task(self._close_gaps())
                 tasks.create_task(self._keep_house())
                 tasks.create_task(control.serve(self, self.settings.control_path))
+                if address := self.settings.http:
+                    tasks.create_task(http.serve(self._front, address, self.settings.state_dir))
+                if address := self.settings.agi:
+                    tasks.create_task(agi.serve(self._front, address.host, address.port))
                 tasks.create_task(sdnotify.beat(self._status))
                 if self.settings.database_url:
                     tasks.create_task(self._ship())
@@ -134,6 +147,7 @@ class Service:
             self._tasks = None
             engine.save_snapshot()
             self._journal.close()
+            self._attributes.close()
             self._lock.release()
 
     async def _close_gaps(self) -> None:
@@ -154,6 +168,7 @@ class Service:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             live = frozenset(self.engine.floor.state.calls)
+            self._attributes.prune(self._clock.now_ns())
             try:
                 await asyncio.to_thread(self._journal.checkpoint)
                 await asyncio.to_thread(self._journal.prune, live)
@@ -244,6 +259,7 @@ class Service:
     def _on_event(self, at_ns: int, event: m.AnyEvent) -> None:
         self._people.on_event(event)
         self._recent.add(at_ns, (event,))
+        self._front.on_event(at_ns, event)
         log_event(event)
 
     # ------------------------------------------------------------ the desk (control API)
@@ -251,7 +267,8 @@ class Service:
     def view(self) -> View:
         """The picture of this instant."""
         engine = self.engine
-        return build_view(engine.floor, engine.stats, self._recent, self._clock.now_ns(), self._people.of)
+        now_ns, attributes = self._clock.now_ns(), self._attributes.of
+        return build_view(engine.floor, engine.stats, self._recent, now_ns, self._people.of, attributes)
 
     def agent(self, name: str) -> AgentView | None:
         """One agent at this instant."""
@@ -277,6 +294,9 @@ class Service:
         state = self.engine.floor.state
         asterisk = "connected to Asterisk" if self._link.up else "Asterisk cannot be reached"
         return f"{len(state.calls)} calls; {asterisk}"
+
+    def _round_trips(self) -> tuple[float | None, float | None]:
+        return self._link.event_round_trip_s, self._link.command_round_trip_s
 
     def ready(self) -> Readiness:
         """Whether calls are served."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from ari_app.web.http import Address, parse_address
+
 RUNTIME_FILE = "runtime.json"
 JOURNAL_FILE = "journal.db"
 
@@ -41,7 +43,8 @@ class Runtime(Struct, frozen=True):
     """``runtime.json``. The database's URL may hold a password: the file is mode 600.
 
     ``asterisk_config`` and ``render`` are there when Cordboard writes Asterisk's configuration, and
-    ``asterisk_command`` when it also starts Asterisk.
+    ``asterisk_command`` when it also starts Asterisk. ``http``, ``agi``: HOST:PORT of the HTTP API and
+    of the FastAGI server; "" = off.
     """
 
     definition: str = ""
@@ -54,6 +57,8 @@ class Runtime(Struct, frozen=True):
     asterisk_config: str = ""
     asterisk_command: tuple[str, ...] = ()
     render: RenderFacts | None = None
+    http: str = ""
+    agi: str = ""
 
 
 class Settings(Struct, frozen=True):
@@ -67,6 +72,8 @@ class Settings(Struct, frozen=True):
     ami_host: str
     ami_port: int
     database_url: str
+    http: Address | None = None
+    agi: Address | None = None
 
     @property
     def journal_path(self) -> Path:
@@ -113,11 +120,14 @@ def resolve(
     recordings: Path | None = None,
     ari_url: str | None = None,
     ami_port: int | None = None,
+    http: str | None = None,
+    agi: str | None = None,
 ) -> Settings:
     """What was given, else what ``runtime.json`` says, else the defaults.
 
     Raises:
         SettingsError: no definition is known.
+        AddressWrong: ``http`` or ``agi`` is not HOST:PORT.
     """
     state_dir = state_dir.absolute()
     runtime = read_runtime(state_dir)
@@ -133,4 +143,10 @@ def resolve(
         ami_host=runtime.ami_host,
         ami_port=ami_port or runtime.ami_port,
         database_url=os.environ.get("DATABASE_URL", "") or runtime.database_url,
+        http=_address(runtime.http if http is None else http, "--http"),
+        agi=_address(runtime.agi if agi is None else agi, "--agi"),
     )
+
+
+def _address(text: str, option: str) -> Address | None:
+    return parse_address(text, option) if text else None
