@@ -392,8 +392,14 @@ class Centre:
         return done.stdout.decode()
 
     async def view(self) -> View:
-        """The live view; up to 0.2 s old."""
-        return await asyncio.to_thread(self.control.view)
+        """The live view, not older than this question: what Cordboard keeps at hand may be."""
+        asked_ns = time.time_ns()
+
+        async def look() -> View | None:
+            seen = await asyncio.to_thread(self.control.view)
+            return seen if seen.at_ns >= asked_ns else None
+
+        return await self.until(look, "a fresh view")
 
     async def act(self, agent: str, action: str, reason: str = "") -> None:
         """A wish by the control socket; carried out when this returns."""
@@ -641,11 +647,9 @@ class Centre:
 
     async def reset(self) -> None:
         """Nobody is signed in and nothing goes on any more."""
-        for agent in (await self.view()).agents:
-            if agent.goal() != "signed_out":
-                await self._unless_refused(agent.agent, "sign_out")
-            if agent.pin_failures:
-                await self._unless_refused(agent.agent, "unlock")
+        for agent in self.plan.agents:
+            await self._unless_refused(agent, "sign_out")
+            await self._unless_refused(agent, "unlock")
         await self.settled()
 
     async def _unless_refused(self, agent: str, action: str) -> None:
