@@ -300,6 +300,23 @@ def reload(*, dry_run: bool = False, json: bool = False, state_dir: StateDir = S
     return cli.reload(control_path(state_dir), dry_run=dry_run, as_json=json)
 
 
+@app.command
+def certificate(folder: Path, *, host: str) -> int:
+    """Make a self-signed certificate in the definition's folder, to try encrypted phones with.
+
+    Example: cordboard certificate ./callcentre --host pbx.example.net
+
+    Parameters
+    ----------
+    folder: the definition's folder
+    host: the name or address that phones are given
+    """
+    from ari_app.cli import certificate as cli
+
+    sys.stdout.write(cli.certificate(folder, host))
+    return 0
+
+
 def _say(text: str, status: int) -> int:
     print(f"cordboard: {text}", file=sys.stderr)
     return status
@@ -337,6 +354,7 @@ def _explain(error: BaseException) -> int:
 _USER_ERRORS = {
     "AmiProblem",
     "AriError",
+    "CertificateError",
     "ControlError",
     "EngineBroken",
     "JournalError",

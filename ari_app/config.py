@@ -327,6 +327,10 @@ def _struct(
         if key not in fields:
             report.error((*path, key), "there is no such key", config_checks.meant(key, fields))
             continue
+        inner = _struct_within(fields[key].type)
+        if inner is not None and isinstance(value, dict):
+            values[key] = _struct(inner, value, (*path, key), report)
+            continue
         try:
             values[key] = msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError as error:
@@ -344,6 +348,14 @@ def _struct(
     if any(item.required and item.name not in values for item in fields.values()):
         return None
     return kind(**values)
+
+
+def _struct_within(kind: Any) -> type[Struct] | None:
+    """The struct that a key holds, as in ``tls: Tls | None``; ``None`` for plain values."""
+    for each in get_args(kind) or (kind,):
+        if isinstance(each, type) and issubclass(each, Struct):
+            return each
+    return None
 
 
 def _type_error(said: str, path: KeyPath, report: Report) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from msgspec import Struct
 
-from ari_app import pins
+from ari_app import certificates, pins
 from ari_app.core.definition import Flow, HangupNode, MenuNode, Node, PlayNode, QueueNode
 from ari_app.problems import Report
+from ari_app.site import Phone, Tls
 from ari_app.toml_lines import KeyPath
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 USERNAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}(@[A-Za-z0-9.-]{1,100})?")
 PRINTABLE = re.compile(r'[^\x00-\x1f\x7f"\\;<>\[\]{}$]{0,80}')
+PATH = re.compile(r"[\w/ .+@=-]{1,400}")
+ANY_ADDRESS = (ipaddress.IPv4Address(0), ipaddress.IPv6Address(0))
 DIGITS = "0123456789*#"
 CODECS = ("ulaw", "alaw", "g722", "opus", "gsm")
 MUSIC_CLASSES = ("default",)
@@ -47,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "pin_lock_after": (1, 100),
     "max_misses": (1, 100),
     "port": (1, 65_535),
+    "wss_port": (1, 65_535),
     "priority": (-1000, 1000),
 }
 
@@ -64,6 +68,7 @@ def check(draft: Draft, report: Report, folder: Path) -> None:
     _check_phones(draft, report)
     _check_trunks(draft, report, folder)
     _check_sip(draft, report)
+    _check_tls(draft, report, folder)
     _check_fallback(draft, report)
 
 
@@ -74,6 +79,8 @@ def _tables(draft: Draft) -> Iterator[tuple[KeyPath, Struct]]:
     yield ("centre",), draft.centre
     yield ("codes",), draft.codes
     yield ("sip",), draft.sip
+    if draft.sip.tls is not None:
+        yield ("sip", "tls"), draft.sip.tls
     yield ("fallback",), draft.fallback
     for name, queue in draft.queues.items():
         yield ("queues", name), queue
@@ -391,6 +398,7 @@ def _check_phones(draft: Draft, report: Report) -> None:
         path = ("phones", name)
         _check_text(phone.caller_id, (*path, "caller_id"), report)
         _check_codecs(phone.codecs, path, report)
+        _check_phone_transport(draft, phone, path, report)
         if name in draft.trunks:
             report.error(
                 path, "is the name of a trunk too", "phones and trunks share names: rename one of them"
@@ -403,6 +411,34 @@ def _check_phones(draft: Draft, report: Report) -> None:
             report.warn(
                 path, "no agent has this phone", f'write phone = "{name}" for an agent, or role = "caller"'
             )
+
+
+def _check_phone_transport(draft: Draft, phone: Phone, path: KeyPath, report: Report) -> None:
+    _needs_tls(draft, phone.transport, path, report)
+    if phone.transport == "wss" and phone.encryption != "dtls":
+        report.error(
+            (*path, "media_encryption"),
+            f"a browser can't do {phone.encryption!r}: WebRTC has DTLS-SRTP alone (RFC 8827)",
+            'write "dtls", or leave it out',
+        )
+    if phone.transport in ("udp", "tcp") and phone.encryption == "sdes":
+        report.warn(
+            (*path, "media_encryption"),
+            f"over {phone.transport} the media's keys travel readable for all on the way",
+            'write transport = "tls"',
+        )
+    if phone.transport == "wss" and not {"ulaw", "alaw", "opus", "g722"} & set(phone.codecs):
+        report.error((*path, "codecs"), "holds none that browsers speak", 'add "ulaw", "alaw" or "opus"')
+
+
+def _needs_tls(draft: Draft, transport: str, path: KeyPath, report: Report) -> None:
+    # One that is written but unreadable has an error of its own.
+    if transport in ("tls", "wss") and draft.sip.tls is None and ("sip", "tls") not in report.places:
+        report.error(
+            (*path, "transport"),
+            f"{transport} needs a certificate, and [sip] names none",
+            'add to [sip]: tls = { certificate = "pbx.crt", key = "pbx.key" }',
+        )
 
 
 def _check_codecs(codecs: tuple[str, ...], path: KeyPath, report: Report) -> None:
@@ -426,6 +462,13 @@ def _check_trunks(draft: Draft, report: Report, folder: Path) -> None:
             )
         if trunk.username and not USERNAME.fullmatch(trunk.username):
             report.error((*path, "username"), "is no SIP user name", "use letters, digits and _ . + -")
+        _needs_tls(draft, trunk.transport, path, report)
+        if trunk.encryption == "sdes" and trunk.transport != "tls":
+            report.warn(
+                (*path, "media_encryption"),
+                f"over {trunk.transport} the media's keys travel readable for all on the way",
+                'write transport = "tls"',
+            )
         _check_trunk_secret(trunk.secret_file, trunk.secret_env, path, report, folder)
         has_secret = bool(trunk.secret_file or trunk.secret_env)
         if trunk.register and not (trunk.username and has_secret):
@@ -480,6 +523,69 @@ def _check_sip(draft: Draft, report: Report) -> None:
             "is missing: with external_address, phones at home would be told the outer address too",
             'add local_nets = ["192.168.0.0/16"]',
         )
+
+
+def _check_tls(draft: Draft, report: Report, folder: Path) -> None:
+    tls = draft.sip.tls
+    if tls is None:
+        return
+    path: KeyPath = ("sip", "tls")
+    unsuitable = False
+    for name in ("certificate", "key", "ca"):
+        value = getattr(tls, name)
+        # The path stands in Asterisk's configuration, where ; begins a comment.
+        if value and not PATH.fullmatch(str(folder.absolute() / value)):
+            report.error(
+                (*path, name),
+                f"{value!r}: a path with such characters can't stand in Asterisk's configuration",
+                "use letters, digits, spaces and / . _ - + @ =",
+            )
+            unsuitable = True
+    if not unsuitable and (found := certificates.pair_problem(folder / tls.certificate, folder / tls.key)):
+        key, wrong, right = found
+        report.error((*path, key), wrong, right)
+    if any(trunk.transport == "tls" for trunk in draft.trunks.values()):
+        _check_authorities(folder / tls.ca if tls.ca else None, (*path, "ca"), report)
+    _check_tls_ports(draft, tls, report)
+
+
+def _check_authorities(named: Path | None, path: KeyPath, report: Report) -> None:
+    if certificates.authorities(named) is None:
+        wrong = f"there is no file {named}" if named else "this machine has no authorities to check trunks by"
+        report.error(
+            path,
+            wrong,
+            "install the package ca-certificates, or name a PEM file with the provider's authority",
+        )
+
+
+def _check_tls_ports(draft: Draft, tls: Tls, report: Report) -> None:
+    if tls.port == tls.wss_port:
+        report.error(
+            ("sip", "tls", "wss_port"), f"{tls.wss_port} is the port of SIP over TLS too", "use another: 8089"
+        )
+    for key in ("port", "wss_port"):
+        if getattr(tls, key) == draft.sip.port:
+            report.error(
+                ("sip", "tls", key),
+                f"{draft.sip.port} is the port of SIP without TLS",
+                f"use another: {5061 if key == 'port' else 8089}",
+            )
+    browsers = [name for name, phone in draft.phones.items() if phone.transport == "wss"]
+    if browsers and draft.sip.external_address and ipaddress_or_none(draft.sip.bind) in ANY_ADDRESS:
+        report.warn(
+            ("sip", "bind"),
+            "browsers outside get no address that media reach: which of this machine's is meant is unknown",
+            "write bind = the address of this machine that external_address leads to",
+        )
+
+
+def ipaddress_or_none(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that ``text`` is, if it is one."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _check_fallback(draft: Draft, report: Report) -> None:

@@ -6,6 +6,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+Transport = Literal["udp", "tcp", "tls", "wss"]
+Encryption = Literal["no", "sdes", "dtls"]
+_USUAL: dict[str, Encryption] = {"udp": "no", "tcp": "no", "tls": "sdes", "wss": "dtls"}
+
 
 class Phone(Struct, frozen=True, forbid_unknown_fields=True):
     """A phone that Cordboard renders into the Asterisk configuration, secret and all.
@@ -17,14 +21,24 @@ class Phone(Struct, frozen=True, forbid_unknown_fields=True):
     codecs: tuple[str, ...] = ("ulaw", "alaw")
     caller_id: str = ""
     """The name its calls show; empty: what the phone itself says."""
+    transport: Transport = "udp"
+    """How it reaches Asterisk; ``wss`` is a browser (WebRTC)."""
+    media_encryption: Literal["", "no", "sdes", "dtls"] = ""
+    """Empty: as the transport has it, see ``encryption``."""
+
+    @property
+    def encryption(self) -> Encryption:
+        """``sdes`` with TLS (the keys travel in the signalling: RFC 4568), ``dtls`` with a browser."""
+        return self.media_encryption or _USUAL[self.transport]
 
 
 class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     """A SIP provider. ``match``: addresses its calls come from; ``numbers``: those it may reach here."""
 
     server: str
-    port: int = 5060
-    transport: Literal["udp", "tcp"] = "udp"
+    port: int | None = None
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    media_encryption: Literal["", "no", "sdes"] = ""
     username: str = ""
     secret_file: str = ""
     """A file (relative to the definition's folder) that holds the password; or ``secret_env``."""
@@ -33,6 +47,28 @@ class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     match: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ("ulaw", "alaw")
+
+    @property
+    def server_port(self) -> int:
+        """The one given, or SIP's own for the transport (RFC 3261, 19.1.2)."""
+        return self.port or (5061 if self.transport == "tls" else 5060)
+
+    @property
+    def encryption(self) -> Encryption:
+        return self.media_encryption or _USUAL[self.transport]
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """Certificates (PEM, relative to the definition's folder) and ports of the encrypted transports.
+
+    ``ca``: the authorities that trunks' servers must be vouched for by; empty: the system's.
+    """
+
+    certificate: str
+    key: str
+    port: int = 5061
+    wss_port: int = 8089
+    ca: str = ""
 
 
 class Sip(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +79,7 @@ class Sip(Struct, frozen=True, forbid_unknown_fields=True):
     tcp: bool = True
     external_address: str = ""
     local_nets: tuple[str, ...] = ()
+    tls: Tls | None = None
 
 
 class Fallback(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +103,19 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     sip: Sip = Sip()
     fallback: Fallback = Fallback()
     pins: dict[str, str] = {}
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """What Asterisk must listen on: what ``sip`` says, and what a phone or trunk needs."""
+        used: set[Transport] = {phone.transport for phone in self.phones.values()}
+        used |= {trunk.transport for trunk in self.trunks.values()}
+        wanted: tuple[tuple[Transport, bool], ...] = (
+            ("udp", True),
+            ("tcp", self.sip.tcp or "tcp" in used),
+            ("tls", self.sip.tls is not None),
+            ("wss", "wss" in used),
+        )
+        return tuple(transport for transport, there in wanted if there)
 
     def __repr__(self) -> str:
         return f"Site({len(self.phones)} phones, {len(self.trunks)} trunks)"

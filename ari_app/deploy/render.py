@@ -14,14 +14,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ari_app import certificates
 from ari_app.config import Loaded, load
 from ari_app.deploy.music import prepare_music
 from ari_app.secrets_file import Secrets
-from ari_app.site import Phone, Trunk
+from ari_app.site import Encryption, Phone, Tls, Transport, Trunk
 
 # A socket's path has 108 bytes with its final zero (unix(7)); Asterisk cuts a longer one off silently.
 LONGEST_SOCKET_PATH = 107
 PRIVATE_FILES = ("ari.conf", "manager.conf", "pjsip.conf", "voicemail.conf")
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 PLAIN_FILES = tuple(
     f"{name}.conf"
     for name in (
@@ -77,6 +79,8 @@ class PhoneLogin:
     name: str
     role: str
     secret: str = field(repr=False)
+    transport: Transport = "udp"
+    encryption: Encryption = "no"
     agent: str = ""
     pin: str = field(default="", repr=False)
     """The generated PIN of the phone's agent; "" if the definition holds a hashed one."""
@@ -275,13 +279,13 @@ class _Renderer:
         values: dict[str, dict[str, object]] = {
             "asterisk.conf": self._asterisk(),
             "modules.conf": {"optional_modules": self._modules()},
-            "http.conf": {"http_port": self._options.http_port},
+            "http.conf": {"http_port": self._options.http_port, "browsers": self._browsers()},
             "ari.conf": {"ari_password": self._secrets.ari_password},
             "manager.conf": {
                 "ami_port": self._options.ami_port,
                 "ami_password": self._secrets.ami_password,
             },
-            "rtp.conf": {"rtp_start": self._options.rtp_start, "rtp_end": self._options.rtp_end},
+            "rtp.conf": self._rtp(),
             "musiconhold.conf": {"moh_dir": self._out / "music"},
             "pjsip.conf": self._pjsip(),
             "extensions.conf": self._doors(),
@@ -324,6 +328,12 @@ class _Renderer:
             reasons.append(("wide-band phones", ("codec_g722",)))
         if "opus" in used:
             reasons.append(("Opus phones", ("codec_opus_open_source", "res_format_attr_opus")))
+        encryptions = {phone.encryption for phone in self._site.phones.values()}
+        encryptions |= {trunk.encryption for trunk in self._site.trunks.values()}
+        if encryptions - {"no"}:
+            reasons.append(("encrypted media: SRTP, its keys by SDES or DTLS", ("res_srtp",)))
+        if "wss" in self._site.transports:
+            reasons.append(("SIP over websockets: browsers", ("res_pjsip_transport_websocket",)))
         if any(trunk.register for trunk in self._site.trunks.values()):
             reasons.append(("trunks that Cordboard registers with", ("res_pjsip_outbound_registration",)))
         if self._site.fallback.kind == "dial":
@@ -333,30 +343,90 @@ class _Renderer:
         lines = [f"; {why}\n" + "".join(f"load = {name}.so\n" for name in names) for why, names in reasons]
         return Block("".join(lines))
 
+    # ------------------------------------------------------------ media and websockets
+
+    def _rtp(self) -> dict[str, object]:
+        candidates: Block | str = ""
+        browsers = "wss" in self._site.transports
+        if browsers and self._site.sip.external_address and self._bind not in ANY_ADDRESS:
+            candidates = self._part(
+                "ice-candidates.conf", bind=self._bind, external_address=self._site.sip.external_address
+            )
+        return {
+            "rtp_start": self._options.rtp_start,
+            "rtp_end": self._options.rtp_end,
+            "ice": "yes" if browsers else "no",
+            "ice_candidates": Block(candidates),
+        }
+
+    def _browsers(self) -> Block:
+        if "wss" not in self._site.transports:
+            return Block("")
+        tls = self._tls()
+        return self._part(
+            "http-tls.conf",
+            bind=self._bracketed(),
+            port=tls.wss_port,
+            certificate=self._file(tls.certificate),
+            key=self._file(tls.key),
+        )
+
+    def _tls(self) -> Tls:
+        if self._site.sip.tls is None:
+            raise RenderError("a phone or trunk is encrypted, but [sip] tls names no certificate")
+        return self._site.sip.tls
+
+    def _file(self, name: str) -> Path:
+        return (self._folder / name).absolute()
+
+    def _bracketed(self) -> Block | str:
+        return Block(f"[{checked(self._bind, 'bind')}]") if ":" in self._bind else self._bind
+
     # ------------------------------------------------------------ pjsip.conf
 
     def _pjsip(self) -> dict[str, object]:
-        protocols = ["udp", "tcp"] if self._needs_tcp() else ["udp"]
-        address = "" if self._bind in ("0.0.0.0", "::") else self._part("media-address.conf", bind=self._bind)  # noqa: S104
+        address = "" if self._bind in ANY_ADDRESS else self._part("media-address.conf", bind=self._bind)
         return {
-            "transports": Block("".join(self._transport(protocol) for protocol in protocols)),
+            "transports": Block("".join(self._transport(name) for name in self._site.transports)),
             "media_address": Block(address),
             "qualify_s": self._options.qualify_s,
             "phones": Block("".join(self._phone(name, phone) for name, phone in self._site.phones.items())),
             "trunks": Block("".join(self._trunk(name, trunk) for name, trunk in self._site.trunks.items())),
         }
 
-    def _needs_tcp(self) -> bool:
-        return self._site.sip.tcp or any(trunk.transport == "tcp" for trunk in self._site.trunks.values())
-
-    def _transport(self, protocol: str) -> Block:
+    def _transport(self, protocol: Transport) -> Block:
         sip = self._site.sip
         nat: Block = Block("")
         if sip.external_address:
             nets = "".join(f"local_net = {checked(net, 'local_nets')}\n" for net in sip.local_nets)
             nat = self._part("nat.conf", external_address=sip.external_address, local_nets=Block(nets))
-        bind = Block(f"[{checked(self._bind, 'bind')}]") if ":" in self._bind else self._bind
-        return self._part("transport.conf", protocol=protocol, bind=bind, port=self._sip_port, nat=nat)
+        if protocol == "wss":
+            return self._part("transport-wss.conf", bind=self._bracketed(), port=self._tls().wss_port)
+        tls = self._tls_transport() if protocol == "tls" else Block("")
+        port = self._tls().port if protocol == "tls" else self._sip_port
+        return self._part(
+            "transport.conf", protocol=protocol, bind=self._bracketed(), port=port, tls=tls, nat=nat
+        )
+
+    def _tls_transport(self) -> Block:
+        tls = self._tls()
+        servers: Block = Block("")
+        if any(trunk.transport == "tls" for trunk in self._site.trunks.values()):
+            found = certificates.authorities(self._file(tls.ca) if tls.ca else None)
+            if found is None:
+                raise RenderError("no authorities to check trunks' servers by: install ca-certificates")
+            servers = self._part("tls-servers.conf", authorities=found)
+        return self._part(
+            "tls.conf", certificate=self._file(tls.certificate), key=self._file(tls.key), servers=servers
+        )
+
+    def _media(self, encryption: Encryption, transport: Transport) -> Block:
+        text = ""
+        if encryption != "no":
+            text += self._part(f"media-{encryption}.conf")
+        if transport == "wss":
+            text += self._part("browser.conf")
+        return Block(text)
 
     def _phone(self, name: str, phone: Phone) -> Block:
         caller_id = ""
@@ -369,6 +439,7 @@ class _Renderer:
             role=phone.role,
             codecs=",".join(phone.codecs),
             caller_id=Block(caller_id),
+            media=self._media(phone.encryption, phone.transport),
             secret=self._secrets.phones[name],
         )
 
@@ -386,8 +457,9 @@ class _Renderer:
             name=name,
             transport=trunk.transport,
             server=trunk.server,
-            port=trunk.port,
+            port=trunk.server_port,
             codecs=",".join(trunk.codecs),
+            media=self._media(trunk.encryption, trunk.transport),
             outbound=Block(outbound),
             match=Block(match),
             qualify_s=self._options.qualify_s,
@@ -406,7 +478,7 @@ class _Renderer:
                     name=name,
                     transport=trunk.transport,
                     server=trunk.server,
-                    port=trunk.port,
+                    port=trunk.server_port,
                     username=trunk.username.partition("@")[0],
                     contact_user=number,
                 )
@@ -486,6 +558,8 @@ def phone_logins(
             name=name,
             role=phone.role,
             secret=secrets.phones[name],
+            transport=phone.transport,
+            encryption=phone.encryption,
             agent=holders.get(name, ""),
             pin=secrets.pins.get(holders.get(name, ""), ""),
         )

@@ -163,8 +163,12 @@ class Stack:
         sip = loaded.site.sip
         address, port = self.options.sip_bind or sip.bind, self.options.sip_port or sip.port
         yield WantedPort("SIP", "udp", address, port, "--sip-port")
-        if sip.tcp:
+        if "tcp" in loaded.site.transports:
             yield WantedPort("SIP over TCP", "tcp", address, port, "--sip-port")
+        if sip.tls is not None:
+            yield WantedPort("SIP over TLS", "tcp", address, sip.tls.port, "port in [sip] tls")
+        if sip.tls is not None and "wss" in loaded.site.transports:
+            yield WantedPort("browsers", "tcp", address, sip.tls.wss_port, "wss_port in [sip] tls")
         yield WantedPort("Asterisk's HTTP, for ARI", "tcp", LOOPBACK, self.options.http_port, "--http-port")
         yield WantedPort("Asterisk's AMI", "tcp", LOOPBACK, self.options.ami_port, "--ami-port")
 
