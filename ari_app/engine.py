@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 TURN_LIMIT = 500
 """Inputs a turn takes at most, so that one commit stays short."""
 COMMIT_AGAIN_S = 0.2
+STALL_S = 0.25
+HEAR_S = 0.05
+"""Woken more than ``STALL_S`` after the time that was meant (a stopped process, a machine that slept), the
+readers get this long to hand over what has come meanwhile: it happened before the deadline was looked at."""
 SNAPSHOT_EVERY = 5_000
 """Events between two snapshots of the floor; bounds the replay at a restart."""
 
@@ -123,11 +127,15 @@ class Engine:
             await asyncio.sleep(0)  # let readers and writers have their share between two turns
             return
         self._awake.clear()
+        patience_s = self._patience_s()
+        began_ns = self.clock.now_ns()
         try:
-            async with asyncio.timeout(self._patience_s()):
+            async with asyncio.timeout(patience_s):
                 await self._awake.wait()
         except TimeoutError:
-            return  # a deadline is due, or the journal is to be tried again
+            # A deadline is due, or the journal is to be tried again.
+            if (self.clock.now_ns() - began_ns) / 1e9 > (patience_s or 0.0) + STALL_S:
+                await asyncio.sleep(HEAR_S)
 
     def _patience_s(self) -> float | None:
         if self._uncommitted[0]:

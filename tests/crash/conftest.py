@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from ari_app.deploy.stack import Stack
 from tests.crash import rig
+from tests.crash.proxy import Proxy
 from tests.crash.rig import Desk
 
 
@@ -28,3 +29,10 @@ async def desk(stack: Stack) -> AsyncIterator[Desk]:
     with tempfile.TemporaryDirectory(prefix="cb-") as folder:
         async with rig.desk(stack, Path(folder)) as made:
             yield made
+
+
+@pytest_asyncio.fixture
+async def wire(stack: Stack) -> AsyncIterator[Proxy]:
+    """Between Cordboard and Asterisk's ARI. Ask for it before ``desk``, so that it outlives the calls."""
+    async with Proxy(stack.options.http_port) as made:
+        yield made

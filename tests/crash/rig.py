@@ -121,7 +121,15 @@ def position_s(ear: Ear) -> float | None:
 class Cordboard:
     """One Cordboard process over a state folder."""
 
-    def __init__(self, stack: Stack, folder: Path, *, ari_url: str = "", database_url: str = "") -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        folder: Path,
+        *,
+        ari_url: str = "",
+        database_url: str = "",
+        log: Path | None = None,
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         state = stack.state_dir
@@ -135,7 +143,7 @@ class Cordboard:
         self.child = Child(
             "Cordboard",
             [sys.executable, "-m", "ari_app", "run", "--json-logs", *words],
-            log=folder / "cordboard.log",
+            log=log or folder / "cordboard.log",
             environment=environment,
             die_with_parent=True,
         )
@@ -239,9 +247,10 @@ class Desk:
         return [line.split("!")[0] for line in lines if "!" in line]
 
     async def empty(self, within_s: float = 5.0) -> None:
-        """Asterisk has nothing left of anybody."""
+        """Asterisk has nothing left of anybody (bridges go only while a Cordboard lives)."""
         await until(lambda: not self.channels(), "no channel left", within_s)
-        await until(lambda: not self.bridges(), "no bridge left")
+        if any(board.child.running for board in self.cordboards):
+            await until(lambda: not self.bridges(), "no bridge left", within_s)
 
     def bridges(self) -> list[str]:
         return [line for line in self.rx("bridge show all").splitlines()[1:] if line.strip()]
@@ -295,6 +304,9 @@ async def desk(stack: Stack, folder: Path) -> AsyncIterator[Desk]:
             made = Desk(stack, room, folder)
             yield made
             made.rx("channel request hangup all")
+            for cordboard in made.cordboards:
+                cordboard.signal(signal.SIGCONT)
+            await made.empty()
     finally:
         if made is not None:
             for cordboard in made.cordboards:
@@ -302,7 +314,6 @@ async def desk(stack: Stack, folder: Path) -> AsyncIterator[Desk]:
                 sys.stderr.write(f"{cordboard.child.how_it_ended()}\n{cordboard.child.last_lines(40)}\n")
                 cordboard.signal(signal.SIGCONT)
                 cordboard.child.stop(5)
-    await made.empty()
 
 
 def tracks(path: Path) -> Iterator[array.array[int]]:
