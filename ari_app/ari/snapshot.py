@@ -22,13 +22,17 @@ async def take(
     playbacks: Iterable[str],
     on_person: Callable[[str, str, str], None],
 ) -> Snapshot:
-    """Read channels and bridges, and which of ``playbacks`` (ids the floor expects) still run.
+    """Read channels, bridges and when Asterisk started, and which of ``playbacks`` (ids the floor has) run.
 
     Playbacks cannot be listed, only asked for one by one. Raises LinkError, StatusError.
     """
     wanted = list(playbacks)
-    listing = link.request("GET", "channels"), link.request("GET", "bridges")
-    (channels, bridges), running = await asyncio.gather(
+    listing = (
+        link.request("GET", "channels"),
+        link.request("GET", "bridges"),
+        link.request("GET", "asterisk/info", params={"only": "status"}),
+    )
+    (channels, bridges, about), running = await asyncio.gather(
         asyncio.gather(*listing), asyncio.gather(*(_runs(link, playback) for playback in wanted))
     )
     seen = {}
@@ -38,7 +42,8 @@ async def take(
             on_person(channel.id, channel.caller.number, channel.caller.name)
     found = {b.id: frozenset(b.channels) for b in bridges.decode(list[ari.Bridge])}
     alive = frozenset(p for p, runs in zip(wanted, running, strict=True) if runs)
-    return Snapshot(seen, found, alive)
+    status = about.decode(ari.AsteriskInfo).status
+    return Snapshot(seen, found, alive, ari.instant_ns(status.startup_time) if status else 0)
 
 
 async def _runs(link: AriLink, playback: str) -> bool:

@@ -125,7 +125,8 @@ class ChannelLeft(Input, frozen=True):
 class ChannelGone(Input, frozen=True):
     """ChannelDestroyed, or a channel that is no longer there. ``cause``: Q.850, 0 = unknown.
 
-    ``UNSEEN`` as the cause: a snapshot does not show it, and nobody saw it go.
+    ``UNSEEN`` as the cause: a snapshot does not show it, and nobody saw it go. ``LOST``: it was in an
+    Asterisk that is no more, so nobody hung up.
     """
 
     channel: str
@@ -133,6 +134,7 @@ class ChannelGone(Input, frozen=True):
 
 
 UNSEEN = -1
+LOST = -2
 
 
 class DigitPressed(Input, frozen=True):

@@ -159,7 +159,8 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
     call = floor.call_of(channel)
     agent = floor.agent_of(channel)
     if call is not None:
-        step = offers.caller_gone(floor, call, now_ns, cause=max(item.cause, 0))
+        lost: m.Outcome | None = "system" if item.cause == m.LOST else None
+        step = offers.caller_gone(floor, call, now_ns, outcome=lost, cause=max(item.cause, 0))
         step.events.append(m.CallerReleased(call.id, channel))
     elif channel in floor.state.closing:
         step.events.append(m.CallerReleased(floor.state.closing[channel], channel))

@@ -44,6 +44,8 @@ class Snapshot(Struct, frozen=True):
     channels: dict[str, ChannelSeen]
     bridges: dict[str, frozenset[str]]
     playbacks: frozenset[str]
+    started_ns: int = 0
+    """When this Asterisk started (ns UTC), 0 = not told. It never had the channels of earlier calls."""
 
 
 def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
@@ -59,7 +61,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
             and call.channel in snapshot.bridges.get(call.bridge, ())
         ):
             found.append(m.BridgeDone(call.id, ok=True, bridge=call.bridge))
-    found.extend(m.ChannelGone(c, m.UNSEEN) for c in known if c not in there)
+    found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in known if c not in there)
     found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
     for call in floor.state.calls.values():
         if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
@@ -83,6 +85,12 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         elif seen.role == "caller":
             found.append(m.CallArrived(seen.id, seen.number, adopted=True))
     return found
+
+
+def _how_gone(floor: Floor, channel: str, snapshot: Snapshot) -> int:
+    """Whether a caller may have hung up unseen, or was lost with the Asterisk that had the call."""
+    call = floor.call_of(channel)
+    return m.LOST if call is not None and call.opened_ns < snapshot.started_ns else m.UNSEEN
 
 
 def _entered(floor: Floor) -> list[str]:
