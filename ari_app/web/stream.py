@@ -114,8 +114,8 @@ class Feed:
 
     async def _paced(self, after: int | None, may: Callable[[], bool], agent: str) -> AsyncIterator[bytes]:
         """``_pieces``, until the client proves too slow, the token is taken back, or we stop."""
-        caught_up = False
         start = self._source.newest() if after is None else after
+        caught_up = start >= self._source.newest()
         yield b": cordboard events\nretry: 2000\n\n"
         async for cursor, text in self._pieces(start, agent):
             began_s = time.monotonic()
