@@ -301,6 +301,31 @@ def reload(*, dry_run: bool = False, json: bool = False, state_dir: StateDir = S
 
 
 @app.command
+def doctor(
+    *,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+    json: bool = False,
+    definition: Path | None = None,
+    state_dir: StateDir = STATE_DIR,
+) -> int:
+    """Check this deployment and say how to mend what is wrong. Exit status: 0 well, 1 warnings, 2 failures.
+
+    Example: cordboard doctor --skip test-call
+
+    Parameters
+    ----------
+    only: names of checks; all if not given
+    skip: names of checks to leave out
+    json: all findings as one JSON object, for monitoring
+    definition: the definition's folder; as Cordboard was started if not given
+    """
+    from ari_app.cli import doctor as cli
+
+    return cli.doctor(state_dir, definition=definition, only=only, skip=skip, as_json=json)
+
+
+@app.command
 def certificate(folder: Path, *, host: str) -> int:
     """Make a self-signed certificate in the definition's folder, to try encrypted phones with.
 

@@ -79,9 +79,13 @@ class Reloader:
             changes = tuple(differences(self.loaded, new))
             warnings = tuple(map(str, new.warnings))
             _refuse_if_waiting(self._engine.floor, new)
-            if dry_run or not changes:
+            if dry_run:
                 return Reloaded(changes, applied=False, warnings=warnings)
+            # Also when the definition is the same: the files may be of an older version, or edited by hand.
             secrets, rendered, to_do = await asyncio.to_thread(_prepare, self._settings, self.loaded, new)
+            changes += tuple(f"asterisk: {name} written anew" for name in sorted(rendered or ()))
+            if not changes:
+                return Reloaded((), applied=False, warnings=warnings)
             to_do += await asyncio.to_thread(_tell_asterisk, self._settings, secrets, rendered)
             await self._apply(new, secrets)
             log.info("definition reloaded", changes=len(changes), digest=new.digest)

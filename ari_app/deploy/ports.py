@@ -29,7 +29,9 @@ class WantedPort:
 
 
 @dataclass(frozen=True)
-class _Socket:
+class Listener:
+    """A TCP socket that listens, or a UDP socket that is bound."""
+
     protocol: Protocol
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
@@ -41,12 +43,12 @@ def check_free(wanted: Iterable[WantedPort], proc: Path = Path("/proc")) -> None
     taken = [port for port in wanted if not _can_bind(port)]
     if not taken:
         return
-    listening = list(_listening(proc))
+    bound = list(listening(proc))
     lines = []
     for port in taken:
-        holders = [held for held in listening if _clashes(held, port)]
+        holders = [held for held in bound if _clashes(held, port)]
         lines.append(
-            f"port {port.port}/{port.protocol} ({port.purpose}) is taken by {_named(holders, proc)}: "
+            f"port {port.port}/{port.protocol} ({port.purpose}) is taken by {named(holders, proc)}: "
             f"stop that, or choose another with {port.option}"
         )
     raise DeployError("\n".join(lines))
@@ -91,7 +93,8 @@ def _kind(protocol: Protocol) -> socket.SocketKind:
     return socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
 
 
-def _listening(proc: Path) -> Iterable[_Socket]:
+def listening(proc: Path = Path("/proc")) -> Iterable[Listener]:
+    """Everything that listens in this network namespace."""
     protocols: tuple[Protocol, ...] = ("tcp", "udp")
     for protocol in protocols:
         for name in (protocol, f"{protocol}6"):
@@ -103,7 +106,7 @@ def _listening(proc: Path) -> Iterable[_Socket]:
                 words = line.split()
                 if words[3] == LISTENING[protocol]:
                     address, port = words[1].split(":")
-                    yield _Socket(protocol, _address(address), int(port, 16), words[9])
+                    yield Listener(protocol, _address(address), int(port, 16), words[9])
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -115,14 +118,15 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return found
 
 
-def _clashes(held: _Socket, wanted: WantedPort) -> bool:
+def _clashes(held: Listener, wanted: WantedPort) -> bool:
     if (held.protocol, held.port) != (wanted.protocol, wanted.port):
         return False
     address = ipaddress.ip_address(wanted.address)
     return held.address == address or held.address.is_unspecified or address.is_unspecified
 
 
-def _named(holders: Iterable[_Socket], proc: Path) -> str:
+def named(holders: Iterable[Listener], proc: Path = Path("/proc")) -> str:
+    """The processes that hold these sockets, in words."""
     inodes = {held.inode for held in holders}
     names = [
         f"pid {process.name} ({_command(process)})"

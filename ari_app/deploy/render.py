@@ -140,6 +140,11 @@ def render(loaded: Loaded, secrets: Secrets, out: Path, options: RenderOptions) 
     return _Renderer(loaded, secrets, out.absolute(), options).run()
 
 
+def texts(loaded: Loaded, secrets: Secrets, out: Path, options: RenderOptions) -> dict[str, str]:
+    """What ``render`` would write into ``out/etc``, by file name; nothing is written. Raises as it does."""
+    return _Renderer(loaded, secrets, out.absolute(), options).files()
+
+
 def fill(text: str, values: Mapping[str, object], where: str) -> str:
     """``text`` with each ``@{name}`` replaced; every name must have a value, every value a place."""
     template = ConfTemplate(text)
@@ -192,7 +197,7 @@ class _Renderer:
         self._check_socket()
         sounds = self._options.sounds_dir or self._source / "sounds"
         self._folders(sounds)
-        changed = [path for name, text in self._files().items() for path in self._write(name, text)]
+        changed = [path for name, text in self.files().items() for path in self._write(name, text)]
         self._music()
         self._check_sounds()
         return Rendered(
@@ -275,7 +280,7 @@ class _Renderer:
 
     # ------------------------------------------------------------ files
 
-    def _files(self) -> dict[str, str]:
+    def files(self) -> dict[str, str]:
         values: dict[str, dict[str, object]] = {
             "asterisk.conf": self._asterisk(),
             "modules.conf": {"optional_modules": self._modules()},
