@@ -42,7 +42,10 @@ class Replaced(DeployError):
 
 @dataclass(frozen=True)
 class StackOptions:
-    """Where everything is and listens. `None` for the SIP address and port: as the definition says."""
+    """Where everything is and listens. `None` for the SIP address and port: as the definition says.
+
+    `api_port`, `agi_port`: loopback ports of Cordboard's HTTP API and of its FastAGI server; `None` = off.
+    """
 
     definition: Path
     state_dir: Path
@@ -54,6 +57,8 @@ class StackOptions:
     rtp_ports: tuple[int, int] = (10_000, 10_999)
     database_url: str | None = None
     durable: bool = True
+    api_port: int | None = None
+    agi_port: int | None = None
 
 
 class Stack:
@@ -171,6 +176,10 @@ class Stack:
             yield WantedPort("browsers", "tcp", address, sip.tls.wss_port, "wss_port in [sip] tls")
         yield WantedPort("Asterisk's HTTP, for ARI", "tcp", LOOPBACK, self.options.http_port, "--http-port")
         yield WantedPort("Asterisk's AMI", "tcp", LOOPBACK, self.options.ami_port, "--ami-port")
+        if self.options.api_port:
+            yield WantedPort("the HTTP API", "tcp", LOOPBACK, self.options.api_port, "--api-port")
+        if self.options.agi_port:
+            yield WantedPort("AGI", "tcp", LOOPBACK, self.options.agi_port, "--agi-port")
 
     def _start_database(self) -> None:
         if self.options.database_url:
@@ -215,6 +224,8 @@ class Stack:
 
     def _cordboard_process(self) -> Child:
         words = ["--definition", str(self.options.definition.absolute()), "--state-dir", str(self.state_dir)]
+        for option, port in (("--http", self.options.api_port), ("--agi", self.options.agi_port)):
+            words += [option, f"{LOOPBACK}:{port}"] if port else []
         return Child(
             "Cordboard",
             [sys.executable, "-m", "ari_app", "run", *words],
