@@ -48,6 +48,7 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_S = 5.0
 CLOSE_AGAIN_S = 0.5
+CALLS_FIRST_S = 1.0
 SHIPPER_AGAIN_S = 1.0
 STOP_LIMIT_S = 5.0
 ARI_USER = AMI_USER = "cordboard"
@@ -107,6 +108,7 @@ class Service:
             self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
         )
         self._link_is_up = asyncio.Event()
+        self._calls_served = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
 
     # ------------------------------------------------------------ life
@@ -131,16 +133,10 @@ class Service:
                 tasks.create_task(self._ami.run())
                 tasks.create_task(self._close_gaps())
                 tasks.create_task(self._keep_house())
-                tasks.create_task(control.serve(self, self.settings.control_path))
-                if address := self.settings.http:
-                    tasks.create_task(http.serve(self._front, address, self.settings.state_dir))
+                tasks.create_task(self._serve_people(tasks))
                 if address := self.settings.agi:
                     tasks.create_task(agi.serve(self._front, address.host, address.port))
                 tasks.create_task(sdnotify.beat(self._status))
-                if self.settings.database_url:
-                    tasks.create_task(self._ship())
-                else:
-                    log.warning("no DATABASE_URL: events stay in the journal, there will be no reports")
                 gc.freeze()  # what exists now lives as long as the process: no need to look at it again
                 gc.enable()
         finally:
@@ -150,6 +146,19 @@ class Service:
             self._attributes.close()
             self._lock.release()
 
+    async def _serve_people(self, tasks: asyncio.TaskGroup) -> None:
+        """Start what calls do without. It imports for half a second, which a restart owes to the callers."""
+        with contextlib.suppress(TimeoutError):  # Asterisk is away: people want to see that
+            async with asyncio.timeout(CALLS_FIRST_S):
+                await self._calls_served.wait()
+        tasks.create_task(control.serve(self, self.settings.control_path))
+        if address := self.settings.http:
+            tasks.create_task(http.serve(self._front, address, self.settings.state_dir))
+        if self.settings.database_url:
+            tasks.create_task(self._ship())
+        else:
+            log.warning("no DATABASE_URL: events stay in the journal, there will be no reports")
+
     async def _close_gaps(self) -> None:
         """Whenever the link comes up: bring floor and Asterisk together."""
         while True:
@@ -157,6 +166,7 @@ class Service:
             self._link_is_up.clear()
             try:
                 await self._recovery.close()
+                self._calls_served.set()
             except AriError as error:
                 log.warning("snapshot of asterisk failed", error=str(error))
                 await asyncio.sleep(CLOSE_AGAIN_S)
