@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from ari_app.config import Loaded
+from ari_app.deploy import signals
+from ari_app.deploy.configure import LOOPBACK
 from ari_app.deploy.console import DeployError, Progress
+from ari_app.deploy.ports import free_port
 from ari_app.deploy.render import Rendered
 from ari_app.deploy.stack import CLONE, REPLACED_EXIT_CODE, Replaced, Stack, StackOptions
 
+if TYPE_CHECKING:
+    from ari_app.deploy.demo import Demo
+
 EXAMPLE = Path(__file__).with_name("example")
 OWN_DEFINITION = CLONE / "callcentre"
+DEMO_DEFINITION = Path(__file__).with_name("demo")
+DEMO_STATE_DIR = CLONE / ".runtime" / "demo"
 STOPPED_EXIT_CODE = 0
 FAILED_EXIT_CODE = 1
+API_PORT, AGI_PORT = 8090, 4573
+"""4573 is what Asterisk takes for agi:// without a port."""
 
 app = App(
     name="./scripts/up",
@@ -31,29 +39,32 @@ app = App(
 )
 
 
-class StopAsked(BaseException):
-    """Ctrl-C, SIGTERM or a closed terminal, wherever the start or the watch is at that moment."""
-
-
 @app.default
 def up(
     *,
+    demo: Annotated[bool, Parameter(name="--demo", negative="")] = False,
     definition: Annotated[Path | None, Parameter(name="--definition")] = None,
-    state_dir: Annotated[Path, Parameter(name="--state-dir")] = CLONE / ".runtime",
+    state_dir: Annotated[Path | None, Parameter(name="--state-dir")] = None,
     bind: Annotated[str | None, Parameter(name="--bind")] = None,
     sip_port: Annotated[int | None, Parameter(name="--sip-port")] = None,
     http_port: Annotated[int, Parameter(name="--http-port")] = 8088,
     ami_port: Annotated[int, Parameter(name="--ami-port")] = 5038,
+    api_port: Annotated[int | None, Parameter(name="--api-port")] = None,
+    agi_port: Annotated[int | None, Parameter(name="--agi-port")] = None,
     rtp_range: Annotated[str, Parameter(name="--rtp-range")] = "10000-10999",
+    seed: Annotated[int, Parameter(name="--seed")] = 345,
+    minutes: Annotated[int, Parameter(name="--minutes")] = 120,
 ) -> int:
     """Starts a call centre on this machine.
 
     Parameters
     ----------
+    demo
+        Instead of a call centre of your own, one with simulated callers and agents, and the live view of it.
     definition
         Folder of the call centre's TOML files; without it ./callcentre, made from the example.
     state_dir
-        Folder for the data, the secrets, the logs and the recordings.
+        Folder for data, secrets, logs and recordings; without it .runtime, or .runtime/demo for the demo.
     bind
         Address that phones reach; without it what the definition says.
     sip_port
@@ -62,41 +73,88 @@ def up(
         Loopback port of Asterisk's HTTP server, for ARI.
     ami_port
         Loopback port of Asterisk's AMI.
+    api_port
+        Loopback port of Cordboard's HTTP API; without it 8090, or a free one if that is taken; 0 = off.
+    agi_port
+        Loopback port for dialplans that ask; without it 4573, or a free one if that is taken; 0 = off.
     rtp_range
         UDP ports for sound, first-last.
+    seed
+        Of the demo: another number, other callers.
+    minutes
+        Of the demo: when it ends by itself, 1 to 120.
     """
     progress = Progress()
-    stack: Stack | None = None
+    running: _Centre | Demo | None = None
     try:
-        _listen_for_signals()
+        signals.listen()
+        if demo and definition:
+            raise DeployError("--demo has a definition of its own: leave --definition out, or --demo")
         options = StackOptions(
-            definition=definition or _own_definition(progress),
-            state_dir=state_dir,
+            definition=DEMO_DEFINITION if demo else definition or _own_definition(progress),
+            state_dir=state_dir or (DEMO_STATE_DIR if demo else CLONE / ".runtime"),
             sip_bind=bind,
             sip_port=sip_port,
             http_port=http_port,
             ami_port=ami_port,
+            api_port=_or_free(api_port, API_PORT),
+            agi_port=_or_free(agi_port, AGI_PORT),
             rtp_ports=parse_range(rtp_range),
             database_url=os.environ.get("DATABASE_URL") or None,
         )
-        stack = Stack(options, progress)
-        stack.start()
-        _tell(stack, progress)
-        stack.watch()
-    except StopAsked:
+        running = _demo(options, seed, minutes) if demo else _Centre(options, progress)
+        running.run()
+    except signals.StopAsked:
         progress.show("Stopping")
         return STOPPED_EXIT_CODE
     except DeployError as failed:
         sys.stderr.write(f"error: {failed}\n")
         return REPLACED_EXIT_CODE if isinstance(failed, Replaced) else FAILED_EXIT_CODE
     finally:
-        _ignore_signals()
-        if stack is not None:
-            anything = stack.postgres is not None or stack.asterisk is not None
-            stack.stop()
-            if anything:
-                progress.show("Stopped; the data are kept")
+        signals.ignore()
+        if running is not None:
+            running.stop()
     return STOPPED_EXIT_CODE
+
+
+class _Centre:
+    """The call centre of somebody's own."""
+
+    def __init__(self, options: StackOptions, progress: Progress) -> None:
+        self._progress = progress
+        self._stack = Stack(options, progress)
+
+    def run(self) -> None:
+        self._stack.start()
+        _tell(self._stack, self._progress)
+        self._stack.watch()
+
+    def stop(self) -> None:
+        anything = self._stack.postgres is not None or self._stack.asterisk is not None
+        self._stack.stop()
+        if anything:
+            self._progress.show("Stopped; the data are kept")
+
+
+def _demo(options: StackOptions, seed: int, minutes: int) -> Demo:
+    # Who starts a call centre of their own need not wait for what only the demo imports.
+    from ari_app.deploy.demo import Demo, demo_options
+
+    return Demo(demo_options(options), seed=seed, minutes=minutes)
+
+
+def _or_free(asked: int | None, usual: int) -> int:
+    """What was asked for, else the usual port, else a free one: no other program need be stopped for it."""
+    if asked is not None:
+        return asked
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, usual))
+            probe.listen(1)
+        except OSError:
+            return free_port()
+    return usual
 
 
 def parse_range(text: str) -> tuple[int, int]:
@@ -119,21 +177,6 @@ def _own_definition(progress: Progress) -> Path:
     return OWN_DEFINITION
 
 
-def _listen_for_signals() -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Once is enough: while the parts stop, another Ctrl-C must not leave one of them behind.
-        _ignore_signals()
-        raise StopAsked
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-
-
-def _ignore_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _tell(stack: Stack, progress: Progress) -> None:
     if stack.loaded is None or stack.rendered is None:
         raise DeployError("the call centre has not been started")
@@ -145,11 +188,22 @@ def _tell(stack: Stack, progress: Progress) -> None:
     lines += [
         ("Passwords, PINs", f"{command} phones"),
         ("Live view", f"{command} watch"),
+        *_doors(stack.options, command),
         ("Logs", f"{stack.state_dir}/cordboard.log, {stack.rendered.log_dir}"),
         ("Stop", "Ctrl-C"),
     ]
     sys.stdout.write("\n" + "".join(f"  {name:<17} {text}\n" for name, text in lines) + "\n")
     sys.stdout.flush()
+
+
+def _doors(options: StackOptions, command: str) -> list[tuple[str, str]]:
+    lines = []
+    if options.api_port:
+        how = f"token: {command} tokens add NAME --role reader"
+        lines.append(("HTTP API", f"http://{LOOPBACK}:{options.api_port}/openapi.json ({how})"))
+    if options.agi_port:
+        lines.append(("AGI", f"agi://{LOOPBACK}:{options.agi_port}/queue-status?queue=NAME"))
+    return lines
 
 
 def _phones(loaded: Loaded, rendered: Rendered, bind: str | None) -> list[tuple[str, str]]:
