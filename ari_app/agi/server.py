@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import threading
 
 import structlog
 
@@ -19,6 +20,7 @@ from ari_app.agi.requests import LINE_LIMIT_BYTES, LINES_LIMIT, BadRequest, Desk
 SESSION_LIMIT_S = 2.0
 """From connection to the last answer. Asterisk itself waits 2 s for the connection (res_agi.c)."""
 SESSIONS = 200
+ENGINE_LIMIT_S = 1.0
 AGAIN_S = 5.0
 _HANGUP = b"HANGUP\n"
 
@@ -26,28 +28,54 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(desk: Desk, host: str, port: int) -> None:
-    """Answer on ``host``:``port`` until cancelled. A port that is taken is tried again."""
+    """Answer on ``host``:``port`` until cancelled. A port that is taken is tried again.
+
+    The server has a thread and an event loop of its own: Asterisk waits for an answer for ever, so a
+    dialplan must get one (that there is none) even while the engine's loop stands still.
+    """
+    engine = asyncio.get_running_loop()
+    started: asyncio.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = engine.create_future()
+
+    async def apart() -> None:
+        stop = asyncio.Event()
+        engine.call_soon_threadsafe(started.set_result, (asyncio.get_running_loop(), stop))
+        await _listen(_Sessions(desk, engine), host, port, stop)
+
+    thread = threading.Thread(target=asyncio.run, args=(apart(),), name="agi", daemon=True)
+    thread.start()
+    own, stop = await started
+    try:
+        await asyncio.Event().wait()
+    finally:
+        own.call_soon_threadsafe(stop.set)
+        await asyncio.to_thread(thread.join, SESSION_LIMIT_S)
+
+
+async def _listen(sessions: _Sessions, host: str, port: int, stop: asyncio.Event) -> None:
     told = False
-    while True:
+    while not stop.is_set():
         try:
-            server = await asyncio.start_server(_Sessions(desk).take, host, port, limit=LINE_LIMIT_BYTES)
+            server = await asyncio.start_server(sessions.take, host, port, limit=LINE_LIMIT_BYTES)
         except OSError as error:
             if not told:
                 reason = errno.errorcode.get(error.errno or 0, str(error))
                 log.error("agi cannot listen; trying again", host=host, port=port, error=reason)
             told = True
-            await asyncio.sleep(AGAIN_S)
+            with contextlib.suppress(TimeoutError):  # nobody stopped us: try again
+                async with asyncio.timeout(AGAIN_S):
+                    await stop.wait()
             continue
-        async with server:
-            log.info("agi listens", host=host, port=port)
-            await server.serve_forever()
+        log.info("agi listens", host=host, port=port)
+        await stop.wait()
+        server.close()
 
 
 class _Sessions:
     """Counts who is there: more than ``SESSIONS`` at once are turned away."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, engine: asyncio.AbstractEventLoop) -> None:
         self._desk = desk
+        self._engine = engine
         self._open = 0
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +84,7 @@ class _Sessions:
         try:
             if self._open <= SESSIONS:
                 async with asyncio.timeout(SESSION_LIMIT_S):
-                    await _session(self._desk, reader, writer)
+                    await self._session(reader, writer)
         except (TimeoutError, OSError, EOFError, BadRequest) as error:
             # The other side was slow, closed early, or is no Asterisk: its own affair.
             log.debug("agi session ended early", reason=type(error).__name__)
@@ -66,14 +94,26 @@ class _Sessions:
             self._open -= 1
             await _close(writer)
 
+    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        env = requests.environment(await _environment(reader))
+        for name, value in (await self._answer(env)).items():
+            writer.write(requests.set_variable(name, value))
+            await writer.drain()
+            if not (await _reply(reader)).startswith(b"200"):
+                return  # the channel is gone: there is nobody to tell
 
-async def _session(desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    variables = requests.answer(desk, requests.environment(await _environment(reader)))
-    for name, value in variables.items():
-        writer.write(requests.set_variable(name, value))
-        await writer.drain()
-        if not (await _reply(reader)).startswith(b"200"):
-            return  # the channel is gone: there is nobody to tell
+    async def _answer(self, env: dict[str, str]) -> requests.Variables:
+        """The engine's loop alone may look at the floor."""
+
+        async def there() -> requests.Variables:
+            return requests.answer(self._desk, env)
+
+        asked = asyncio.run_coroutine_threadsafe(there(), self._engine)
+        try:
+            async with asyncio.timeout(ENGINE_LIMIT_S):
+                return await asyncio.wrap_future(asked)
+        except TimeoutError:
+            return {"CORDBOARD_STATUS": requests.ERROR, "CORDBOARD_ERROR": "Cordboard is busy"}
 
 
 async def _environment(reader: asyncio.StreamReader) -> list[bytes]:
