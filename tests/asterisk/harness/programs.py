@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,3 +39,35 @@ def sipp_command() -> tuple[str, ...]:
     if installed := shutil.which("sipp"):
         return (installed,)
     pytest.skip(f"no SIPp: {REMEDY}, or install the package sip-tester")
+
+
+def baresip_command() -> tuple[str, ...]:
+    """The words that start baresip; the test is skipped, with the remedy, when there is none."""
+    for unpacked in _phones():
+        if (unpacked.root / "usr/bin/baresip").exists():
+            return unpacked.program("usr/bin/baresip")
+    if installed := shutil.which("baresip"):
+        return (installed,)
+    pytest.skip(f"no baresip: {REMEDY}, or install the package baresip-core")
+
+
+def baresip_modules() -> Path:
+    """The folder of baresip's modules; after ``baresip_command`` there is one."""
+    tops = [unpacked.root for unpacked in _phones()] + [Path("/")]
+    found = [folder for top in tops for folder in sorted((top / "usr/lib").glob("**/baresip/modules"))]
+    return found[0]
+
+
+def _phones() -> Iterator[Unpacked]:
+    if named := os.environ.get(ROOT_VARIABLE):
+        yield Unpacked(Path(named), {})
+    if unpacked := PrivateApt(RUNTIME, Progress()).unpacked(TEST_PHONES):
+        yield unpacked
+
+
+def browser_command() -> str:
+    """A Chromium; the test is skipped, with the remedy, when there is none."""
+    for name in ("chromium-headless-shell", "chromium", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no browser: as root, apt-get install chromium-headless-shell")
