@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 TURN_LIMIT = 500
 """Inputs a turn takes at most, so that one commit stays short."""
 COMMIT_AGAIN_S = 0.2
-STALL_S = 0.25
+STALL_S = 0.02
 HEAR_S = 0.05
-"""Woken more than ``STALL_S`` after the time that was meant (a stopped process, a machine that slept), the
+"""Woken more than ``STALL_S`` later than meant (a process was stopped, a machine slept or is overloaded), the
 readers get this long to hand over what has come meanwhile: it happened before the deadline was looked at."""
 SNAPSHOT_EVERY = 5_000
 """Events between two snapshots of the floor; bounds the replay at a restart."""
