@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from pathlib import Path
 from time import monotonic_ns
@@ -154,7 +155,7 @@ async def test_the_wrap_up_is_kept_to_and_only_then_the_next_call_comes(centre: 
     ended_ns = monotonic_ns()
     await alice.called()
     again = await alice.called()
-    assert (again.invited_ns - ended_ns) / 1e9 == pytest.approx(PLAN.wrap_up_s, abs=0.05)
+    assert (again.invited_ns - ended_ns) / 1e9 == pytest.approx(PLAN.wrap_up_s, abs=0.1)
     await hears(later, alice)
     await later.hang_up()
     row = await centre.row(call)
@@ -254,7 +255,9 @@ async def test_a_pin_is_nowhere_but_in_the_secrets_file(centre: Centre) -> None:
             content = path.read_bytes()
             read += 1
             for pin in (right, wrong):
-                assert not _holds(content, pin), f"{path.relative_to(state)} holds the PIN"
+                assert not _holds(content, pin, text=path.suffix in (".log", ".txt")), (
+                    f"{path.relative_to(state)} holds the PIN"
+                )
     assert read > 10
     assert centre.pin("alice") in (state / "secrets.toml").read_text()
 
@@ -278,13 +281,7 @@ def _dump(centre: Centre) -> None:
     Path(centre.stack.state_dir / "dump.txt").write_text("\n".join(rows))
 
 
-def _holds(content: bytes, pin: str) -> bool:
-    """The PIN as a number of its own, so that a time stamp in nanoseconds is no find."""
-    digits = pin.encode()
-    at = content.find(digits)
-    while at >= 0:
-        before, after = content[at - 1 : at], content[at + len(digits) : at + len(digits) + 1]
-        if not before.isdigit() and not after.isdigit():
-            return True
-        at = content.find(digits, at + 1)
-    return False
+def _holds(content: bytes, pin: str, *, text: bool) -> bool:
+    """The PIN as a number of its own. In text, a hexadecimal id or a fraction of a second is none."""
+    before, after = (rb"(?<![0-9A-Za-z.])", rb"(?![0-9A-Za-z])") if text else (rb"(?<![0-9])", rb"(?![0-9])")
+    return re.search(before + pin.encode() + after, content) is not None
