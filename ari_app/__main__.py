@@ -147,9 +147,37 @@ def report_calls(
 
 @report.command(name="queues")
 def report_queues(
+    *,
+    since: str = "today",
+    until: str = "",
+    by: Literal["15m", "hour", "day"] | None = None,
+    format: Format = "table",
+    state_dir: StateDir = STATE_DIR,
+) -> int:
+    """Queues: offered, answered, abandoned, service level, ASA, AHT.
+
+    Example: cordboard report queues --since yesterday --by hour
+
+    Parameters
+    ----------
+    since: today, yesterday, 2h, 7d, a date or an ISO 8601 instant
+    until: the end of the range (a date: its end); now if not given
+    by: a line for each quarter of an hour, hour or day
+    format: table, csv or json
+    """
+    from ari_app.cli import reports as cli
+
+    sys.stdout.write(cli.queues(state_dir, since, until, format, by))
+    return 0
+
+
+@report.command(name="agents")
+def report_agents(
     *, since: str = "today", until: str = "", format: Format = "table", state_dir: StateDir = STATE_DIR
 ) -> int:
-    """Queues: offered, answered, abandoned, service level, ASA, AHT. Example: cordboard report queues
+    """Agents: calls handled and missed, time by state, occupancy, utilisation, AHT.
+
+    Example: cordboard report agents --since 7d
 
     Parameters
     ----------
@@ -159,7 +187,7 @@ def report_queues(
     """
     from ari_app.cli import reports as cli
 
-    sys.stdout.write(cli.queues(state_dir, since, until, format))
+    sys.stdout.write(cli.agents(state_dir, since, until, format))
     return 0
 
 

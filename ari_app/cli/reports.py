@@ -26,11 +26,18 @@ def calls(state_dir: Path, since: str, until: str, form: Format) -> str:
     return report_text.calls_text(rows, form, _zone(state_dir), _width())
 
 
-def queues(state_dir: Path, since: str, until: str, form: Format) -> str:
+def queues(state_dir: Path, since: str, until: str, form: Format, by: reports.Period | None = None) -> str:
     """The queues' figures over the range, as text. Raises ReportError, SettingsError."""
     start, end = _range(state_dir, since, until)
-    rows = reports.queues(_database(state_dir), start, end)
-    return report_text.queues_text(rows, form, _width())
+    zone = _zone(state_dir)
+    rows = reports.queues(_database(state_dir), start, end, by, zone)
+    return report_text.queues_text(rows, form, _width(), zone)
+
+
+def agents(state_dir: Path, since: str, until: str, form: Format) -> str:
+    """The agents' time and work over the range, as text. Raises ReportError, SettingsError."""
+    start, end = _range(state_dir, since, until)
+    return report_text.agents_text(reports.agents(_database(state_dir), start, end), form, _width())
 
 
 def call(state_dir: Path, call_id: str, form: Literal["table", "json"]) -> str:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ari_app.core.ledger import DecisionRow
 from ari_app.core.messages import Why
-from ari_app.store.reports import CallLine, QueueLine, from_ns
+from ari_app.store.reports import AgentLine, CallLine, QueueLine, from_ns
 from ari_app.store.safe_text import csv_cell, visible
 from ari_app.store.story import Story
 
@@ -174,18 +174,23 @@ def _outcome(row: CallLine) -> str:
     return words + (" (short)" if row.short else "") + (" (set apart)" if row.quarantined else "")
 
 
-def queues_text(rows: Sequence[QueueLine], format_: Format = "table", width: int = 150) -> str:
+def queues_text(
+    rows: Sequence[QueueLine], format_: Format = "table", width: int = 150, zone: tzinfo = UTC
+) -> str:
     """The report of queues. Shares are per cent in the table, 0 to 1 in CSV and JSON."""
-    if format_ == "csv":
-        return as_csv(rows, QueueLine)
-    if format_ == "json":
-        return as_json(rows)
+    if format_ != "table":
+        rows = [row for row in rows if row.since is not None]  # a program makes its own totals
+        return as_csv(rows, QueueLine) if format_ == "csv" else as_json(rows)
     if not rows:
         return "No call entered a queue in this range.\n"
+    by_part = len({row.since for row in rows if row.since is not None}) > 1
+    if len(rows) == 2:
+        rows = rows[:1]  # the total of one line says nothing new
     titles = ["queue", "offered", "answered", "abandoned", "short", "lost", "waiting"]
     titles += ["service level", "abandon %", "ASA", "median", "p95", "longest", "AHT"]
     lines = [
         (
+            *([f"{row.since.astimezone(zone):%Y-%m-%d %H:%M}" if row.since else ""] if by_part else []),
             row.name,
             *(str(n) for n in (row.offered, row.answered, row.abandoned, row.short, row.lost, row.waiting)),
             _share(row.service_level) + (f" in {row.service_level_s:g} s" if row.service_level_s else ""),
@@ -194,7 +199,33 @@ def queues_text(rows: Sequence[QueueLine], format_: Format = "table", width: int
         )
         for row in rows
     ]
-    return _table(titles, lines, ("queue",), titles[1:], width)
+    return _table([*(["from"] if by_part else []), *titles], lines, ("queue",), titles[1:], width)
+
+
+def agents_text(rows: Sequence[AgentLine], format_: Format = "table", width: int = 150) -> str:
+    """The report of agents. Shares are per cent in the table, 0 to 1 in CSV and JSON."""
+    if format_ == "csv":
+        return as_csv(rows, AgentLine)
+    if format_ == "json":
+        return as_json(rows)
+    if not rows:
+        return "No agent was signed in in this range.\n"
+    titles = ["agent", "name", "handled", "offers", "missed", "signed in", "ready", "ringing", "talk"]
+    titles += ["wrap-up", "paused", "not responding", "occupancy", "utilisation", "AHT"]
+    lines = [
+        (
+            row.agent,
+            row.name,
+            *(str(n) for n in (row.handled, row.offers, row.missed)),
+            *(_duration(s) for s in (row.signed_in_s, row.ready_s, row.ringing_s, row.talk_s)),
+            *(_duration(s) for s in (row.wrap_up_s, row.paused_s, row.not_responding_s)),
+            _share(row.occupancy),
+            _share(row.utilisation),
+            _duration(row.aht_s),
+        )
+        for row in rows
+    ]
+    return _table(titles, lines, ("name",), titles[2:], width)
 
 
 def _share(share: float | None) -> str:

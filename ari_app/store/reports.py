@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from msgspec import Struct
@@ -21,6 +21,8 @@ CONNECT_LIMIT_S = 5
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _LONGEST = timedelta(days=36500)
+MOST_PARTS = 5_000
+Period = Literal["15m", "hour", "day"]
 
 
 class ReportError(Exception):
@@ -71,8 +73,11 @@ class QueueLine(Struct, frozen=True):
     of_answered: ... / answered; of_queued: left the queue within the threshold / offered.
     asa_s, median_s, p95_s: wait of answered calls (mean, and interpolated percentiles).
     abandon_rate: (abandoned - short) / (offered - short). aht_s: (talk + hold + wrap-up) / answered.
+    ``since``: start of the part of the range that the line is about; None on the line of totals,
+    whose ``queue`` is "".
     """
 
+    since: datetime | None
     queue: str
     name: str
     offered: int
@@ -96,6 +101,31 @@ class QueueLine(Struct, frozen=True):
     wrap_up_s: float
 
 
+class AgentLine(Struct, frozen=True):
+    """One agent in a range. Durations in seconds, clipped to the range; shares 0 to 1 or None.
+
+    handled: conversations that began in the range. offers: times the phone was to ring; missed: of these,
+    no answer or not reachable. occupancy: (talk + hold + wrap-up + ringing) / (that + ready).
+    utilisation: signed-in time that is not paused / signed-in time. aht_s: (talk + hold + wrap-up) / handled.
+    """
+
+    agent: str
+    name: str
+    handled: int
+    offers: int
+    missed: int
+    signed_in_s: float
+    ready_s: float
+    ringing_s: float
+    talk_s: float
+    wrap_up_s: float
+    paused_s: float
+    not_responding_s: float
+    occupancy: float | None
+    utilisation: float | None
+    aht_s: float | None
+
+
 _CALLS = """
 SELECT call, opened_at, caller_number, caller_name, number, flow, choice, queue, agent, outcome, ended_by,
        short, waited_s::float8, talk_s::float8, hold_s::float8, wrap_up_s::float8, offers, misses,
@@ -103,8 +133,9 @@ SELECT call, opened_at, caller_number, caller_name, number, flow, choice, queue,
 FROM call_list WHERE opened_ns >= %(since)s AND opened_ns < %(until)s ORDER BY opened_ns, call"""
 
 _QUEUES = """
-WITH figures AS (
-  SELECT queue, max(name) AS name,
+WITH parts AS (SELECT * FROM unnest(%(starts)s::bigint[], %(ends)s::bigint[]) AS p(from_ns, to_ns)),
+figures AS (
+  SELECT from_ns, coalesce(queue, '') AS queue, max(name) AS name,
          count(*) AS offered,
          count(*) FILTER (WHERE fate = 'answered') AS answered,
          count(*) FILTER (WHERE fate = 'abandoned') AS abandoned,
@@ -118,9 +149,10 @@ WITH figures AS (
          percentile_cont(0.95) WITHIN GROUP (ORDER BY waited_ns) FILTER (WHERE fate = 'answered') AS p95,
          max(waited_ns) AS longest,
          sum(talk_ns) AS talk, sum(hold_ns) AS hold, sum(wrap_up_ns) AS wrap_up
-  FROM queue_calls WHERE entered_ns >= %(since)s AND entered_ns < %(until)s
-  GROUP BY queue)
-SELECT f.queue, f.name, offered, answered, abandoned, short, lost, waiting,
+  FROM parts JOIN queue_calls ON entered_ns >= from_ns AND entered_ns < to_ns
+  GROUP BY GROUPING SETS ((from_ns, queue), ()))
+SELECT instant(from_ns) AS since, f.queue,
+       CASE WHEN from_ns IS NULL THEN 'total' ELSE f.name END AS name, offered, answered, abandoned, short, lost, waiting,
        in_time::float8 / nullif(answered + abandoned - short, 0) AS service_level,
        (SELECT max(q.service_level_ns) / 1e9 FROM queues q WHERE q.queue = f.queue)::float8
          AS service_level_s,
@@ -131,7 +163,50 @@ SELECT f.queue, f.name, offered, answered, abandoned, short, lost, waiting,
        (abandoned - short)::float8 / nullif(offered - short, 0) AS abandon_rate,
        ((talk + hold + wrap_up) / 1e9 / nullif(answered, 0))::float8 AS aht_s,
        (talk / 1e9)::float8 AS talk_s, (hold / 1e9)::float8 AS hold_s, (wrap_up / 1e9)::float8 AS wrap_up_s
-FROM figures f ORDER BY f.queue"""
+FROM figures f WHERE offered > 0 ORDER BY from_ns NULLS LAST, f.queue"""
+
+
+_AGENTS = """
+WITH clipped AS (
+  SELECT agent, state,
+         (least(coalesce(to_ns, %(until)s), %(until)s) - greatest(from_ns, %(since)s)) / 1e9 AS s
+  FROM agent_intervals
+  WHERE from_ns < %(until)s AND coalesce(to_ns, %(until)s) > %(since)s),
+times AS (
+  SELECT agent,
+         sum(s) FILTER (WHERE state <> 'signed_out') AS signed_in,
+         sum(s) FILTER (WHERE state = 'ready') AS ready,
+         sum(s) FILTER (WHERE state IN ('reserved', 'ringing')) AS ringing,
+         sum(s) FILTER (WHERE state = 'talking') AS talk,
+         sum(s) FILTER (WHERE state = 'wrap_up') AS wrap_up,
+         sum(s) FILTER (WHERE state = 'paused') AS paused,
+         sum(s) FILTER (WHERE state = 'not_responding') AS not_responding
+  FROM clipped GROUP BY agent),
+work AS (
+  SELECT agent, count(*) AS offers,
+         count(*) FILTER (WHERE result = 'answered') AS handled,
+         count(*) FILTER (WHERE result IN ('no_answer', 'unreachable', 'failed')) AS missed
+  FROM decisions WHERE at_ns >= %(since)s AND at_ns < %(until)s GROUP BY agent),
+named AS (SELECT agent, max(name) AS name FROM agents GROUP BY agent),
+rows AS (
+  SELECT agent, coalesce(name, agent) AS name,
+         coalesce(handled, 0) AS handled, coalesce(offers, 0) AS offers, coalesce(missed, 0) AS missed,
+         coalesce(signed_in, 0) AS signed_in, coalesce(ready, 0) AS ready, coalesce(ringing, 0) AS ringing,
+         coalesce(talk, 0) AS talk, coalesce(wrap_up, 0) AS wrap_up, coalesce(paused, 0) AS paused,
+         coalesce(not_responding, 0) AS not_responding
+  FROM times FULL JOIN work USING (agent) LEFT JOIN named USING (agent))
+SELECT agent, name, handled, offers, missed, signed_in::float8 AS signed_in_s, ready::float8 AS ready_s,
+       ringing::float8 AS ringing_s, talk::float8 AS talk_s, wrap_up::float8 AS wrap_up_s,
+       paused::float8 AS paused_s, not_responding::float8 AS not_responding_s,
+       ((talk + wrap_up + ringing) / nullif(talk + wrap_up + ringing + ready, 0))::float8 AS occupancy,
+       ((signed_in - paused) / nullif(signed_in, 0))::float8 AS utilisation,
+       ((talk + wrap_up) / nullif(handled, 0))::float8 AS aht_s
+FROM rows WHERE signed_in > 0 OR offers > 0 ORDER BY agent"""
+
+
+def agents(dsn: str, since: datetime, until: datetime) -> list[AgentLine]:
+    """The time and work of every agent who was signed in or rung in the range. Raises ``ReportError``."""
+    return [AgentLine(**row) for row in _query(dsn, _AGENTS, since, until)]
 
 
 def calls(dsn: str, since: datetime, until: datetime) -> list[CallLine]:
@@ -139,13 +214,54 @@ def calls(dsn: str, since: datetime, until: datetime) -> list[CallLine]:
     return [CallLine(**row) for row in _query(dsn, _CALLS, since, until)]
 
 
-def queues(dsn: str, since: datetime, until: datetime) -> list[QueueLine]:
-    """The figures of every queue that a call entered in the range. Raises ``ReportError``."""
-    return [QueueLine(**row) for row in _query(dsn, _QUEUES, since, until)]
+def queues(
+    dsn: str, since: datetime, until: datetime, by: Period | None = None, zone: tzinfo = UTC
+) -> list[QueueLine]:
+    """The figures of every queue that a call entered in the range, by part of it if asked; the last
+    line is their total (none if there is no call). Raises ``ReportError``."""
+    return [QueueLine(**row) for row in _query(dsn, _QUEUES, since, until, parts(since, until, by, zone))]
 
 
-def _query(dsn: str, query: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-    arguments = {"since": to_ns(since), "until": to_ns(until)}
+def parts(
+    since: datetime, until: datetime, by: Period | None, zone: tzinfo = UTC
+) -> list[tuple[datetime, datetime]]:
+    """The range cut at full quarters, hours or days of ``zone``. Raises ``RangeError`` for too many parts."""
+    if by is None:
+        return [(since, until)]
+    found: list[tuple[datetime, datetime]] = []
+    start = since
+    while start < until:
+        if len(found) >= MOST_PARTS:
+            raise RangeError(f"the range has more than {MOST_PARTS} parts: ask for less, or by day")
+        end = min(_next_cut(start, by, zone), until)
+        found.append((start, end))
+        start = end
+    return found
+
+
+def _next_cut(at: datetime, by: Period, zone: tzinfo) -> datetime:
+    if by == "day":
+        return _midnight(at.astimezone(zone).date() + timedelta(days=1), zone)
+    length = timedelta(minutes=15) if by == "15m" else timedelta(hours=1)
+    # Zones lie whole quarters of an hour apart from UTC, so quarters need no zone; hours do.
+    shift = (at.astimezone(zone).utcoffset() or timedelta()) % length
+    return at + length - (at - _EPOCH_START + shift) % length
+
+
+def _query(
+    dsn: str,
+    query: str,
+    since: datetime,
+    until: datetime,
+    cut: list[tuple[datetime, datetime]] | None = None,
+) -> list[dict[str, Any]]:
+    cut = cut or [(since, until)]
+    arguments = {
+        "since": to_ns(since),
+        "until": to_ns(until),
+        "starts": [to_ns(start) for start, _ in cut],
+        "ends": [to_ns(end) for _, end in cut],
+    }
     with connected(dsn) as connection, connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query.encode(), arguments).fetchall()
 

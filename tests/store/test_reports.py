@@ -13,8 +13,18 @@ import pytest
 from ari_app.core import messages as m
 from ari_app.core.definition import Definition, Queue
 from ari_app.store.journal import Entry, Journal
-from ari_app.store.report_text import calls_text, queues_text, story_text
-from ari_app.store.reports import RangeError, ReportError, calls, from_ns, parse_range, queues, to_ns
+from ari_app.store.report_text import agents_text, calls_text, queues_text, story_text
+from ari_app.store.reports import (
+    RangeError,
+    ReportError,
+    agents,
+    calls,
+    from_ns,
+    parse_range,
+    parts,
+    queues,
+    to_ns,
+)
 from ari_app.store.safe_text import csv_text
 from ari_app.store.story import call_story
 from tests.store.conftest import ship_all
@@ -40,7 +50,8 @@ def books(journal: Journal, dsn: str) -> tuple[str, Journal]:
 
 
 def test_the_figures_of_a_queue(books: tuple[str, Journal]) -> None:
-    (line,) = queues(books[0], SINCE, UNTIL)
+    line, total = queues(books[0], SINCE, UNTIL)
+    assert (total.since, total.queue, total.name, total.offered) == (None, "", "total", line.offered)
     assert (line.queue, line.name) == ("sales", "Sales")
     assert (line.offered, line.answered, line.abandoned, line.short) == (7, 3, 2, 1)
     assert (line.lost, line.waiting) == (1, 1)
@@ -65,7 +76,7 @@ def test_a_new_threshold_recomputes_the_figures(books: tuple[str, Journal]) -> N
     )
     journal.append("e1", [Entry(START_NS + 9999 * SECOND, m.ChannelLeft("x"), [changed])], journal.last_seq)
     ship_all(journal, dsn)
-    (line,) = queues(dsn, SINCE, UNTIL)
+    (line, _) = queues(dsn, SINCE, UNTIL)
     assert (line.service_level, line.short, line.abandon_rate) == (0, 2, 0)
 
 
@@ -76,7 +87,7 @@ def test_a_call_belongs_to_the_range_it_began_in(books: tuple[str, Journal]) -> 
     third = lines[2].opened_at
     assert [line.call for line in calls(dsn, SINCE, third)] == ["c1", "c2"]
     assert next(line.call for line in calls(dsn, third, UNTIL)) == "c3"
-    (line,) = queues(dsn, third, UNTIL)
+    (line, _) = queues(dsn, third, UNTIL)
     assert line.offered == 5
 
 
@@ -306,3 +317,64 @@ def test_instants_keep_their_microseconds() -> None:
     at = datetime(2026, 9, 21, 14, 13, 20, 123456, tzinfo=UTC)
     assert from_ns(to_ns(at)) == at
     assert to_ns(at) == 1_790_000_000_123_456_000
+
+
+# ---------------------------------------------------------------- by parts of the range, by agent
+
+
+def test_the_parts_of_a_range_add_up(books: tuple[str, Journal]) -> None:
+    *lines, total = queues(books[0], SINCE, UNTIL, by="15m")
+    assert all(line.since is not None and line.since.minute % 15 == 0 for line in lines[1:])
+    assert sum(line.offered for line in lines) == total.offered == 7
+    assert sum(line.answered for line in lines) == total.answered
+    table = queues_text([*lines, total]).splitlines()
+    assert table[0].split()[0] == "from"
+    assert table[-1].split()[:2] == ["total", "7"]
+
+
+def test_days_are_cut_at_midnight_of_the_zone_even_when_clocks_change() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    since = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)
+    cut = parts(since, since + timedelta(days=2), "day", zone)
+    assert [start.astimezone(zone).strftime("%d %H:%M") for start, _ in cut] == [
+        "28 13:00",
+        "29 00:00",
+        "30 00:00",
+    ]
+    assert cut[1][1] - cut[1][0] == timedelta(hours=23)  # the night of the change to summer time
+    assert [end for _, end in cut[:-1]] == [start for start, _ in cut[1:]]
+
+
+def test_hours_of_a_zone_with_half_an_hour() -> None:
+    cut = parts(NOW, NOW + timedelta(hours=2), "hour", ZoneInfo("Asia/Kolkata"))
+    assert [start.minute for start, _ in cut] == [0, 30, 30]
+
+
+def test_too_many_parts_are_refused() -> None:
+    with pytest.raises(RangeError, match="by day"):
+        parts(NOW, NOW + timedelta(days=365), "15m")
+
+
+def test_the_figures_of_an_agent(books: tuple[str, Journal]) -> None:
+    found = {line.agent: line for line in agents(books[0], SINCE, UNTIL)}
+    ann, bob = found["ann"], found["bob"]
+    assert (ann.handled, ann.offers, ann.missed, ann.name) == (2, 2, 0, "Ann")
+    assert (ann.talk_s, ann.wrap_up_s) == (90, 10)
+    assert ann.aht_s == pytest.approx((90 + 10) / 2)
+    assert ann.occupancy == pytest.approx((90 + 10 + ann.ringing_s) / (90 + 10 + ann.ringing_s + ann.ready_s))
+    assert ann.utilisation == 1.0
+    assert (bob.handled, bob.talk_s) == (1, 120)
+    present_s = ann.ready_s + ann.ringing_s + ann.talk_s + ann.wrap_up_s + ann.paused_s
+    assert ann.signed_in_s == pytest.approx(present_s, abs=2)  # and moments of "releasing"
+
+
+def test_an_agents_time_is_clipped_to_the_range(books: tuple[str, Journal]) -> None:
+    one_minute = agents(books[0], SINCE + timedelta(minutes=1), SINCE + timedelta(minutes=2))
+    assert all(line.signed_in_s == pytest.approx(60) for line in one_minute)
+
+
+def test_the_table_of_agents(books: tuple[str, Journal]) -> None:
+    text = agents_text(agents(books[0], SINCE, UNTIL))
+    assert "occupancy" in text.splitlines()[0]
+    assert text.splitlines()[2].split()[:3] == ["ann", "Ann", "2"]
+    assert json.loads(agents_text(agents(books[0], SINCE, UNTIL), "json"))[0]["agent"] == "ann"
