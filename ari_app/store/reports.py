@@ -152,7 +152,8 @@ figures AS (
   FROM parts JOIN queue_calls ON entered_ns >= from_ns AND entered_ns < to_ns
   GROUP BY GROUPING SETS ((from_ns, queue), ()))
 SELECT instant(from_ns) AS since, f.queue,
-       CASE WHEN from_ns IS NULL THEN 'total' ELSE f.name END AS name, offered, answered, abandoned, short, lost, waiting,
+       CASE WHEN from_ns IS NULL THEN 'total' ELSE f.name END AS name,
+       offered, answered, abandoned, short, lost, waiting,
        in_time::float8 / nullif(answered + abandoned - short, 0) AS service_level,
        (SELECT max(q.service_level_ns) / 1e9 FROM queues q WHERE q.queue = f.queue)::float8
          AS service_level_s,
