@@ -266,6 +266,24 @@ async def test_a_client_that_falls_behind_is_told_and_dropped(
     assert len(kinds) < 30_000
 
 
+async def test_a_client_that_takes_nothing_is_dropped_when_it_wakes_up(
+    room: OpenRoom, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "SLOW_S", 0.3)
+    for _ in range(60_000):  # some 15 MB: more than the kernel and the server hold for one client
+        room.rows.append(msgspec.structs.replace(room.rows[-1], seq=len(room.rows) + 1))
+    async with outside.listens("reader", "/events?after=0") as ear:
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        assert (await outside.asks("admin", "/queues")).status == 200
+        assert asyncio.get_running_loop().time() - began < 0.5, "nobody else waits for it"
+        heard = await ear.hears()
+        while heard["event"] != "dropped":
+            heard = await ear.hears()
+    assert "too slow" in heard["data"]["detail"]
+    assert heard["data"]["after"] < len(room.rows)
+
+
 async def test_streams_are_counted_and_given_back(outside: Outside) -> None:
     ears = [outside.listens("reader") for _ in range(stream.CLIENTS_A_TOKEN + 1)]
     opened = [await ear.__aenter__() for ear in ears]
