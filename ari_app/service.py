@@ -251,7 +251,9 @@ class Service:
         folder = self.settings.recordings_dir
         try:
             done = await asyncio.to_thread(assemble, folder, effect.recording, effect.tracks)
-        except (RecordingLost, OSError, EOFError) as error:
+        except Exception as error:  # whatever a damaged file provokes is this recording's end, not ours
+            if not isinstance(error, RecordingLost | OSError):
+                log.exception("recording not assembled", recording=effect.recording)
             self.engine.submit(m.RecordingAssembled(effect.call, ok=False, error=str(error)))
         else:
             self.engine.submit(
@@ -264,7 +266,7 @@ class Service:
         if self._tasks is None:  # shutting down, or not up yet: recovery will ask for it again
             work.close()
             return
-        self._tasks.create_task(work)
+        self._tasks.create_task(_alone(work))
 
     def _on_event(self, at_ns: int, event: m.AnyEvent) -> None:
         self._people.on_event(event)
@@ -332,6 +334,14 @@ def _open_journal(path: Path) -> tuple[Journal, Floor]:
         apart = Journal.set_apart(path)
         log.critical("journal cannot be used and was set apart", file=str(apart), error=str(error))
         return Journal(path), Floor()
+
+
+async def _alone(work: Coroutine[Any, Any, None]) -> None:
+    """One effect's work. A mistake in it is an alarm; the other calls must not notice."""
+    try:
+        await work
+    except Exception:
+        log.exception("alarm", text="an effect failed")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
