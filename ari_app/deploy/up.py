@@ -182,13 +182,13 @@ def _tell(stack: Stack, progress: Progress) -> None:
         raise DeployError("the call centre has not been started")
     progress.show("The call centre is up")
     command = f"{CLONE}/.venv/bin/cordboard"
-    if stack.state_dir != CLONE / ".runtime":
-        command += f" --state-dir {stack.state_dir}"
+    # An option of each command, so behind its words.
+    where = "" if stack.state_dir == CLONE / ".runtime" else f" --state-dir {stack.state_dir}"
     lines = [*_phones(stack.loaded, stack.rendered, stack.options.sip_bind), *_numbers(stack.loaded)]
     lines += [
-        ("Passwords, PINs", f"{command} phones"),
-        ("Live view", f"{command} watch"),
-        *_doors(stack.options, command),
+        ("Passwords, PINs", f"{command} phones{where}"),
+        ("Live view", f"{command} watch{where}"),
+        *_doors(stack.options, command, where),
         ("Logs", f"{stack.state_dir}/cordboard.log, {stack.rendered.log_dir}"),
         ("Stop", "Ctrl-C"),
     ]
@@ -196,10 +196,10 @@ def _tell(stack: Stack, progress: Progress) -> None:
     sys.stdout.flush()
 
 
-def _doors(options: StackOptions, command: str) -> list[tuple[str, str]]:
+def _doors(options: StackOptions, command: str, where: str) -> list[tuple[str, str]]:
     lines = []
     if options.api_port:
-        how = f"token: {command} tokens add NAME --role reader"
+        how = f"token: {command} tokens add NAME --role reader{where}"
         lines.append(("HTTP API", f"http://{LOOPBACK}:{options.api_port}/openapi.json ({how})"))
     if options.agi_port:
         lines.append(("AGI", f"agi://{LOOPBACK}:{options.agi_port}/queue-status?queue=NAME"))
