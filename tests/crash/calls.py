@@ -12,9 +12,14 @@ from tests.crash.rig import Cordboard, Desk, position_s, tone_of, until
 
 DEAD_AIR_MS = 2_000
 """Nobody may hear silence for longer (design, section 5)."""
-PACKET_GAP_MS = 100
-"""More between two packets of a running talk would be noticed; a quiet machine shows 20 to 40."""
+PACKET_GAP_MS = 150
+"""More between two packets of a running talk would be noticed; a quiet machine shows 20 to 40, a busy one 70."""
 MUSIC_JUMP_S = 0.1
+
+
+def figure(what: str, value: float, unit: str) -> None:
+    """One measured figure for docs/reliability.md; ``pytest -s`` shows it."""
+    print(f"\nfigure: {what}: {value:.3g} {unit}")
 
 
 async def waiting(desk: Desk, board: Cordboard, name: str = "ann") -> tuple[Phone, Call]:
@@ -42,7 +47,7 @@ async def ringing(desk: Desk, board: Cordboard) -> tuple[Phone, tuple[Phone, Cal
     """A caller for whom alice's phone rings."""
     alice = await desk.phone("alice")
     alice.policy = rings
-    board.sign_in("alice")
+    await board.sign_in("alice")
     caller = await waiting(desk, board)
     leg = await alice.called()
     await board.decides(m.OfferRinging)

@@ -37,6 +37,7 @@ from ari_app.deploy.stack import Stack, StackOptions
 from ari_app.recovery import fold
 from ari_app.store.journal import Journal, JournalUnavailable, Recorded
 from ari_app.web.client import ControlClient
+from ari_app.web.errors import NotRunning
 from tests.asterisk.harness import Account, Ear, Phone, PhoneRoom
 from tests.asterisk.harness.g711 import decode
 from tests.asterisk.harness.programs import RUNTIME, asterisk_program
@@ -87,28 +88,30 @@ def pitch(payload: bytes, payload_type: int) -> float | None:
     return RATE_HZ / 2 / mean
 
 
-def music(ear: Ear, since_ns: int, until_ns: int) -> list[tuple[int, float]]:
-    """(instant, seconds into the music) of each frame that held nothing but the ruler."""
+def music(ear: Ear, since_ns: int, until_ns: int) -> list[tuple[float, float]]:
+    """(RTP time in seconds, seconds into the music) of each frame that held nothing but the ruler.
+
+    By the timestamps of the packets, not by their arrival: a machine that is late delays both.
+    """
     ear.listen()
     found = []
     for frame in ear.frames:
         if since_ns <= frame.at_ns <= until_ns:
             tone = pitch(frame.payload, frame.payload_type)
             if tone is not None and RULER_START_HZ - 10 < tone < RULER_START_HZ + RULER_HZ_PER_S * RULER_S:
-                found.append((frame.at_ns, (tone - RULER_START_HZ) / RULER_HZ_PER_S))
+                found.append((frame.timestamp / RATE_HZ, (tone - RULER_START_HZ) / RULER_HZ_PER_S))
     return found
 
 
 def music_jump_s(ear: Ear, since_ns: int, until_ns: int) -> float:
-    """By how much the music ran ahead of or behind the clock in this time; 0 = it simply played on.
+    """By how much the music ran ahead or fell back in this time; 0 = it simply played on.
 
     Raises AssertionError if there was hardly any.
     """
     heard = music(ear, since_ns, until_ns)
-    assert len(heard) * 20e6 > 0.9 * (until_ns - since_ns), (
-        f"too little music: {ear.story(since_ns, until_ns)}"
-    )
-    starts = [position - at_ns / 1e9 for at_ns, position in heard]
+    enough = len(heard) * 20e6 > 0.8 * (until_ns - since_ns)
+    assert enough, f"too little music: {ear.story(since_ns, until_ns)}"
+    starts = [position - at_s for at_s, position in heard]
     return max(starts) - min(starts)
 
 
@@ -226,9 +229,17 @@ class Cordboard:
     def agent(self, name: str = "alice") -> str:
         return self.floor().state.agents[name].state
 
-    def sign_in(self, *agents: str) -> None:
-        for agent in agents:
-            self.control.act(agent, "sign_in")
+    async def sign_in(self, agent: str) -> None:
+        """Like ``cordboard agents sign-in``, once the control socket is there: calls are served first."""
+
+        def done() -> bool:
+            try:
+                self.control.act(agent, "sign_in")
+            except NotRunning:
+                return False
+            return True
+
+        await until(done, "the control socket answers")
 
 
 class Desk:
