@@ -329,6 +329,44 @@ def reload(*, dry_run: bool = False, json: bool = False, state_dir: StateDir = S
 
 
 @app.command
+def backup(
+    archive: Path,
+    *,
+    recordings: bool = True,
+    definition: Path | None = None,
+    state_dir: StateDir = STATE_DIR,
+) -> int:
+    """Everything that matters in one file, while calls go on. Example: cordboard backup monday.tar.gz
+
+    Parameters
+    ----------
+    archive: a new file, .tar.gz or .tar.zst
+    recordings: with --no-recordings they are left out
+    definition: the definition's folder; as Cordboard was started if not given
+    """
+    from ari_app.cli import backup as cli
+
+    sys.stdout.write(cli.backup(archive, state_dir, definition=definition, recordings=recordings))
+    return 0
+
+
+@app.command
+def restore(archive: Path, *, state_dir: Path, definition: Path | None = None) -> int:
+    """Unpack a backup into an empty state folder. Example: cordboard restore monday.tar.gz --state-dir ./new
+
+    Parameters
+    ----------
+    archive: what cordboard backup wrote
+    state_dir: an empty or new folder; with DATABASE_URL set, the tables go to that (empty) database
+    definition: where the definition goes; STATE_DIR/definition if not given
+    """
+    from ari_app.cli import backup as cli
+
+    sys.stdout.write(cli.restore(archive, state_dir, definition=definition))
+    return 0
+
+
+@app.command
 def doctor(
     *,
     only: tuple[str, ...] = (),
@@ -409,8 +447,10 @@ _USER_ERRORS = {
     "AriError",
     "CertificateError",
     "ControlError",
+    "DeployError",
     "EngineBroken",
     "JournalError",
+    "MigrationError",
     "PinError",
     "ReportError",
     "SecretsError",
