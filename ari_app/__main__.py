@@ -392,6 +392,37 @@ def doctor(
 
 
 @app.command
+def render(
+    definition: Path,
+    out: Path,
+    *,
+    existing: Literal["asterisk", "freepbx"],
+    state_dir: StateDir = STATE_DIR,
+    recordings: Path | None = None,
+    ari_url: str = "http://127.0.0.1:8088/ari",
+    ami_port: int = 5038,
+) -> int:
+    """Write the files to add to an Asterisk or FreePBX of yours, and say where each goes.
+
+    Example: cordboard render ./callcentre ./for-asterisk --existing asterisk --state-dir /var/lib/cordboard
+
+    Parameters
+    ----------
+    definition: the definition's folder
+    out: where the files go; nothing else is written, but missing secrets and runtime.json in STATE_DIR
+    existing: what runs there already
+    state_dir: where Cordboard will keep its journal, secrets and control socket
+    recordings: where Asterisk will write recordings; STATE_DIR/recordings if not given
+    ari_url: where ARI answers
+    ami_port: where AMI answers on loopback
+    """
+    from ari_app.cli import render as cli
+
+    sys.stdout.write(cli.render(definition, out, existing, state_dir, recordings, ari_url, ami_port))
+    return 0
+
+
+@app.command
 def certificate(folder: Path, *, host: str) -> int:
     """Make a self-signed certificate in the definition's folder, to try encrypted phones with.
 
@@ -452,6 +483,7 @@ _USER_ERRORS = {
     "JournalError",
     "MigrationError",
     "PinError",
+    "RenderError",
     "ReportError",
     "SecretsError",
     "SettingsError",

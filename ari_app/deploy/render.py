@@ -145,6 +145,21 @@ def texts(loaded: Loaded, secrets: Secrets, out: Path, options: RenderOptions) -
     return _Renderer(loaded, secrets, out.absolute(), options).files()
 
 
+@dataclass(frozen=True)
+class Dialplan:
+    """What leads calls to Cordboard and agents to their codes, and what then happens, as dialplan text."""
+
+    numbers: str
+    codes: str
+    contexts: str
+
+
+def dialplan(loaded: Loaded, secrets: Secrets) -> Dialplan:
+    """The dialplan alone, for a PBX that exists. Raises ``RenderError``."""
+    nowhere = RenderOptions(secrets_path=secrets.path, recordings_dir=Path())
+    return _Renderer(loaded, secrets, Path(), nowhere).dialplan()
+
+
 def fill(text: str, values: Mapping[str, object], where: str) -> str:
     """``text`` with each ``@{name}`` replaced; every name must have a value, every value a place."""
     template = ConfTemplate(text)
@@ -214,6 +229,15 @@ class _Renderer:
             phones=phone_logins(self._site.phones, self._definition.agents, self._secrets),
             changed=tuple(changed),
             warnings=tuple(self._warnings),
+        )
+
+    def dialplan(self) -> Dialplan:
+        doors = self._doors()
+        contexts = (self._templates / "cordboard-contexts.conf").read_text()
+        return Dialplan(
+            numbers=str(doors["numbers"]),
+            codes=str(doors["codes"]),
+            contexts=fill(contexts, self._contexts(), "cordboard-contexts.conf"),
         )
 
     # ------------------------------------------------------------ folders
