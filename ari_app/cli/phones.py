@@ -34,6 +34,7 @@ def phones(state_dir: Path, *, show_secrets: bool = True, width: int | None = No
     rows = [_row(login, show_secrets) for login in logins]
     parts: list[RenderableType] = [
         output.table(("user", "password", "for", "agent", "PIN"), rows),
+        *_encrypted(loaded, logins),
         *_elsewhere(loaded, secrets, logins, show_secrets),
         Text(""),
         output.table(("dial", "for"), _numbers(loaded)),
@@ -64,6 +65,21 @@ def _row(login: PhoneLogin, show_secrets: bool) -> tuple[str, ...]:
     if not show_secrets:
         secret, pin = HIDDEN, HIDDEN if login.pin else pin
     return login.name, secret, login.role, login.agent, pin
+
+
+def _encrypted(loaded: Loaded, logins: tuple[PhoneLogin, ...]) -> list[Text]:
+    """How the phones that don't use plain SIP reach Asterisk."""
+    tls = loaded.site.sip.tls
+    media = {"no": "no encryption of media", "sdes": "SRTP mandatory", "dtls": "DTLS-SRTP mandatory"}
+    lines = []
+    for login in logins:
+        if login.transport == "tls" and tls is not None:
+            lines.append(f"{login.name}: TLS, port {tls.port}, {media[login.encryption]}")
+        elif login.transport == "wss" and tls is not None:
+            lines.append(f"{login.name}: a browser, wss://HOST:{tls.wss_port}/ws")
+        elif login.transport == "tcp" or login.encryption != "no":
+            lines.append(f"{login.name}: {login.transport.upper()}, {media[login.encryption]}")
+    return [output.cell(line) for line in lines]
 
 
 def _elsewhere(

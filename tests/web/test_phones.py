@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ari_app import pins
+from ari_app.certificates import make_self_signed
 from ari_app.cli import phones
 from ari_app.settings import SettingsError
 
@@ -55,6 +56,19 @@ def test_phones_show_what_to_register_and_dial(state: Path) -> None:
     assert rows["*11"] == ["*11", "agent", "signs", "in"]
     assert "port 5070" in text
     assert stat.S_IMODE((state / "secrets.toml").stat().st_mode) == 0o600
+
+
+def test_phones_that_are_encrypted_say_how(state: Path) -> None:
+    assert "TLS" not in phones.phones(state)
+    make_self_signed(state / "definition", "pbx.example.net")
+    encrypted = DEFINITION.replace("[phones.bob]", '[phones.bob]\ntransport = "tls"').replace(
+        'role = "caller"', 'role = "caller"\ntransport = "wss"'
+    )
+    tls = '[sip]\ntls = { certificate = "pbx.crt", key = "pbx.key", port = 5071, wss_port = 8099 }\n'
+    (state / "definition/centre.toml").write_text(encrypted + tls)
+    text = phones.phones(state)
+    assert "bob: TLS, port 5071, SRTP mandatory" in text
+    assert "ann: a browser, wss://HOST:8099/ws" in text
 
 
 def test_secrets_can_be_left_out(state: Path) -> None:
