@@ -13,7 +13,7 @@ from tests.crash.rig import Cordboard, Desk, position_s, tone_of, until
 DEAD_AIR_MS = 2_000
 """Nobody may hear silence for longer (design, section 5)."""
 PACKET_GAP_MS = 150
-"""More between two packets of a running talk would be noticed; a quiet machine shows 20 to 40, a busy one 70."""
+"""More between two packets of a talk would be noticed; a quiet machine shows 20 to 40, a busy one 70."""
 MUSIC_JUMP_S = 0.1
 
 
