@@ -18,7 +18,6 @@ import structlog
 from ari_app.clock import Clock
 from ari_app.core import messages as m
 from ari_app.core.floor import Floor
-from ari_app.core.stats import Stats
 from ari_app.core.step import settle, step
 from ari_app.store.journal import Entry, JournalUnavailable
 
@@ -66,7 +65,6 @@ class Engine:
     ) -> None:
         self.floor = floor
         self.clock = clock
-        self.stats = Stats()
         self.suspended = ""
         """Why the journal cannot be written at present; "" = it can."""
         self._journal = journal
@@ -235,10 +233,8 @@ class Engine:
     def _act(
         self, entries: list[Entry], effects: list[m.AnyEffect], waiting: list[asyncio.Future[None]]
     ) -> None:
-        queues = self.floor.definition.queues
         for entry in entries:
             for event in entry.events:
-                self.stats.fold(entry.at_ns, event, queues)
                 self._on_event(entry.at_ns, event)
         for effect in effects:
             self.run_effect(effect)

@@ -280,7 +280,7 @@ class Service:
         """The picture of this instant."""
         engine = self.engine
         now_ns, attributes = self._clock.now_ns(), self._attributes.of
-        return build_view(engine.floor, engine.stats, self._recent, now_ns, self._people.of, attributes)
+        return build_view(engine.floor, self._recent, now_ns, self._people.of, attributes)
 
     def agent(self, name: str) -> AgentView | None:
         """One agent at this instant."""

@@ -22,6 +22,7 @@ from ari_app.core.agent import Agent
 from ari_app.core.call import Call
 from ari_app.core.definition import Definition
 from ari_app.core.errors import IllegalMove
+from ari_app.core.stats import Stats
 
 DeadlineKind = Literal["renew", "menu", "ring", "wrap", "rest", "release", "session"]
 CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring")
@@ -80,6 +81,8 @@ class State(Struct):
     recordings: dict[str, Recording] = {}
     closing: dict[str, str] = {}
     """Channel -> call, for ended calls whose channel is not yet confirmed gone."""
+    stats: Stats = msgspec.field(default_factory=Stats)
+    """The day's live figures; here, so that they go on after a restart."""
     sent_on: set[str] = set()
     """Those of ``closing`` that go to the static fallback; they must not be hung up."""
 
@@ -240,6 +243,8 @@ class Floor:
                 self._evolve_recording(event, at_ns)
             case _:
                 assert_never(event)
+        # Last: an event that was refused counts for nothing.
+        self.state.stats.fold(at_ns, event, self.state.definition.queues)
 
     def _evolve_engine(
         self, event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan | m.MatchingHeld

@@ -72,7 +72,8 @@ class QueueLine(Struct, frozen=True):
     service_level: answered within the threshold / (answered + abandoned - short);
     of_answered: ... / answered; of_queued: left the queue within the threshold / offered.
     asa_s, median_s, p95_s: wait of answered calls (mean, and interpolated percentiles).
-    abandon_rate: (abandoned - short) / (offered - short). aht_s: (talk + hold + wrap-up) / answered.
+    abandon_rate: (abandoned - short) / (offered - short). aht_s: (talk + hold + wrap-up) / answered, over
+    calls whose talk is over.
     ``since``: start of the part of the range that the line is about; None on the line of totals,
     whose ``queue`` is "".
     """
@@ -148,6 +149,7 @@ figures AS (
          percentile_cont(0.5) WITHIN GROUP (ORDER BY waited_ns) FILTER (WHERE fate = 'answered') AS median,
          percentile_cont(0.95) WITHIN GROUP (ORDER BY waited_ns) FILTER (WHERE fate = 'answered') AS p95,
          max(waited_ns) AS longest,
+         count(*) FILTER (WHERE fate = 'answered' AND talk_ns > 0) AS talked,
          sum(talk_ns) AS talk, sum(hold_ns) AS hold, sum(wrap_up_ns) AS wrap_up
   FROM parts JOIN queue_calls ON entered_ns >= from_ns AND entered_ns < to_ns
   GROUP BY GROUPING SETS ((from_ns, queue), ()))
@@ -162,7 +164,7 @@ SELECT instant(from_ns) AS since, f.queue,
        (asa / 1e9)::float8 AS asa_s, median / 1e9 AS median_s, p95 / 1e9 AS p95_s,
        (longest / 1e9)::float8 AS longest_s,
        (abandoned - short)::float8 / nullif(offered - short, 0) AS abandon_rate,
-       ((talk + hold + wrap_up) / 1e9 / nullif(answered, 0))::float8 AS aht_s,
+       ((talk + hold + wrap_up) / 1e9 / nullif(talked, 0))::float8 AS aht_s,
        (talk / 1e9)::float8 AS talk_s, (hold / 1e9)::float8 AS hold_s, (wrap_up / 1e9)::float8 AS wrap_up_s
 FROM figures f WHERE offered > 0 ORDER BY from_ns NULLS LAST, f.queue"""
 

@@ -20,7 +20,7 @@ from ari_app.core.call import Call, CallState
 from ari_app.core.definition import Agent as AgentDefinition
 from ari_app.core.definition import Queue
 from ari_app.core.floor import Floor
-from ari_app.core.stats import QueueFigures, Stats
+from ari_app.core.stats import QueueFigures
 from ari_app.core.text import printable
 
 SHOWN_HAPPENINGS = 50
@@ -180,7 +180,6 @@ class Recent:
 
 def build_view(
     floor: Floor,
-    stats: Stats,
     recent: Recent,
     now_ns: int,
     people: People,
@@ -206,7 +205,7 @@ def build_view(
         node=state.node,
         epoch=state.epoch,
         matching=state.matching,
-        queues=tuple(_queue(floor, stats, key, lines.get(key, []), talking[key], now_ns) for key in queues),
+        queues=tuple(_queue(floor, key, lines.get(key, []), talking[key], now_ns) for key in queues),
         calls=tuple(
             _call(call, positions.get(call.id, 0), people, attributes(call.id))
             for call in _in_order(floor, positions)
@@ -231,7 +230,7 @@ def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
     )
 
 
-def _queue(floor: Floor, stats: Stats, key: str, line: list[Call], talking: int, now_ns: int) -> QueueView:
+def _queue(floor: Floor, key: str, line: list[Call], talking: int, now_ns: int) -> QueueView:
     definition = floor.definition.queues.get(key) or Queue(name=key)
     members = [floor.state.agents[a] for a in floor.members.get(key, ()) if a in floor.state.agents]
     states: Counter[str] = Counter(_shown_state(agent, now_ns) for agent in members)
@@ -243,7 +242,7 @@ def _queue(floor: Floor, stats: Stats, key: str, line: list[Call], talking: int,
         oldest_ns=min((call.entered_ns for call in line), default=0),
         agents=dict(states),
         service_level_s=definition.service_level_s,
-        today=_figures(stats.queues.get(key) or QueueFigures()),
+        today=_figures(floor.state.stats.queues.get(key) or QueueFigures()),
     )
 
 

@@ -17,7 +17,6 @@ from ari_app.core.definition import (
     seconds_ns,
 )
 from ari_app.core.floor import Floor
-from ari_app.core.stats import Stats
 from ari_app.core.step import advance
 from ari_app.store.journal import Person
 from ari_app.web.messages import Readiness, Reloaded, Tested
@@ -50,7 +49,7 @@ class Room:
     """The floor at an instant that only ``passes`` moves. Calls are named as they arrive."""
 
     def __init__(self) -> None:
-        self.floor, self.stats, self.recent = Floor(), Stats(), Recent()
+        self.floor, self.recent = Floor(), Recent()
         self.now_ns = START_NS
         self.people: dict[str, Person] = {}
         self.given(m.EngineStarted("e1", "node", "boot", 0, "0.1"))
@@ -59,8 +58,6 @@ class Room:
 
     def given(self, item: m.AnyInput) -> list[m.AnyEvent]:
         events = advance(self.floor, item, self.now_ns).events
-        for event in events:
-            self.stats.fold(self.now_ns, event, self.floor.definition.queues)
         self.recent.add(self.now_ns, events)
         return events
 
@@ -97,7 +94,7 @@ class Room:
     # ------------------------------------------------------------ the desk
 
     def view(self) -> View:
-        return build_view(self.floor, self.stats, self.recent, self.now_ns, self.people.get)
+        return build_view(self.floor, self.recent, self.now_ns, self.people.get)
 
     def agent(self, name: str) -> AgentView | None:
         return build_agent(self.floor, name, self.now_ns)

@@ -46,7 +46,7 @@ class OpenRoom(Room):
 
     def view(self) -> View:
         people, attached = self.people.get, lambda call: self.attached.get(call, {})
-        return build_view(self.floor, self.stats, self.recent, self.now_ns, people, attached)
+        return build_view(self.floor, self.recent, self.now_ns, people, attached)
 
     def given_hang_up(self, channel: str) -> None:
         self.given(m.HungUp(channel))
