@@ -44,6 +44,7 @@ RELOADS = {
     "musiconhold.conf": ("res_musiconhold",),
 }
 """Which modules read a file again. A file that is not here is read when Asterisk starts."""
+TRANSPORTS = "Asterisk opens its SIP listeners when it starts: restart it when no calls are up"
 CALM = "Asterisk reads {} when it starts: restart it when no calls are up"
 
 
@@ -87,6 +88,8 @@ class Reloader:
             if not changes:
                 return Reloaded((), applied=False, warnings=warnings)
             to_do += await asyncio.to_thread(_tell_asterisk, self._settings, secrets, rendered)
+            if new.site.sip != self.loaded.site.sip:
+                to_do.append(TRANSPORTS)  # res_pjsip keeps transports over a reload (allow_reload=no)
             await self._apply(new, secrets)
             log.info("definition reloaded", changes=len(changes), digest=new.digest)
             return Reloaded(changes, applied=True, warnings=warnings, to_do=tuple(to_do))

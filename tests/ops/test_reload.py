@@ -133,6 +133,11 @@ async def test_an_agent_and_a_number_that_are_added_serve_at_once(centre: Centre
     await centre.settled()
 
 
+async def test_what_only_a_restart_can_change_is_named(centre: Centre, definition: Text) -> None:
+    definition.change("tcp = false", 'tcp = false\nexternal_address = "203.0.113.9"')
+    assert "restart it when no calls are up" in await centre.command("reload")
+
+
 async def test_a_wrong_definition_is_refused_whole(centre: Centre, definition: Text) -> None:
     definition.add(ZOE)
     definition.change('queues = ["sales"]\n[phones.zoe]', 'queues = ["slaes"]\n[phones.zoe]')
