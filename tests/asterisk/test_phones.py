@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import ssl
 import warnings
 from collections.abc import Iterator
@@ -14,12 +16,13 @@ import pytest
 from ari_app import certificates
 from ari_app.deploy.asterisk import AsteriskServer
 from ari_app.deploy.ports import free_port
-from ari_app.deploy.render import RenderOptions, render_folder
+from ari_app.deploy.render import Rendered, RenderOptions, render_folder
 from ari_app.deploy.up import EXAMPLE
 
 from . import centre as centres
 from .centre import HOST, Centre, Plan
 from .conftest import Running
+from .harness import Account, PhoneRoom, rings
 from .harness.browser import Browser, WebPhone
 from .harness.programs import asterisk_program
 from .harness.softphone import Line, Softphone
@@ -198,6 +201,7 @@ start = "end"
 [flows.main.nodes.end]
 kind = "hangup"
 [sip]
+tcp = false
 tls = {{ certificate = "pbx.crt", key = "pbx.key", port = {port}, ca = "{authority}" }}
 [trunks.provider]
 server = "{host}"
@@ -278,6 +282,73 @@ async def test_a_trunk_is_told_nothing_unless_its_certificate_holds(
     finally:
         await asyncio.to_thread(asterisk.stop)
         server.close()
+
+
+BEHIND_A_NAT = """
+[sip]
+external_address = "198.51.100.7"
+local_nets = ["{address}/32"]
+bind = "{address}"
+tcp = false
+"""
+
+
+async def test_behind_a_nat_browsers_are_told_the_outer_address_and_the_inner_one(
+    certificate: Path, tmp_path: Path
+) -> None:
+    address = own_address()
+    (tmp_path / "definition").mkdir()
+    encrypted = PHONES.format(folder=certificate.parent, tls_port=free_port(), wss_port=free_port())
+    flows = TRUNK[: TRUNK.index("[sip]")] + "[queues.sales]\n"
+    (tmp_path / "definition/centre.toml").write_text(flows + BEHIND_A_NAT.format(address=address) + encrypted)
+    program = asterisk_program()
+    options = RenderOptions(
+        secrets_path=tmp_path / "secrets.toml",
+        recordings_dir=tmp_path / "recordings",
+        modules_dir=program.module_dir,
+        data_dir=program.data_dir,
+        sip_port=free_port("udp"),
+        http_port=free_port(),
+        ami_port=free_port(),
+    )
+    rendered = render_folder(tmp_path / "definition", tmp_path / "pbx", options)
+    asterisk = AsteriskServer(program, rendered.etc)
+    await asyncio.to_thread(asterisk.start)
+    try:
+        log = (rendered.log_dir / "messages.log").read_text()
+        assert not re.findall(r"^.*(?:WARNING|ERROR).*$", log, re.MULTILINE)
+        assert "198.51.100.7" in asterisk.rx("pjsip show transport cordboard-tls")
+        async with PhoneRoom(tmp_path / "captures", address) as room:
+            offer = await offer_to("wes", room, rendered)
+    finally:
+        await asyncio.to_thread(asterisk.stop)
+    told = {line.split()[4] for line in offer.splitlines() if line.startswith("a=candidate")}
+    assert {"198.51.100.7", address} <= told
+
+
+def own_address() -> str:
+    """An address of this machine's that is not loopback: ICE tells no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.7", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this machine has no network but loopback")
+        return str(probe.getsockname()[0])
+
+
+async def offer_to(name: str, room: PhoneRoom, rendered: Rendered) -> str:
+    """The SDP with which Asterisk calls a phone."""
+    password = next(phone.secret for phone in rendered.phones if phone.name == name)
+    phone = await room.phone(name, Account(name, room.host, rendered.sip_port, password), register=True)
+    phone.policy = rings
+    ari = aiohttp.ClientSession(
+        f"http://{HOST}:{rendered.http_port}",
+        headers={"Authorization": aiohttp.encode_basic_auth("cordboard", rendered.ari_password)},
+    )
+    query = {"endpoint": f"PJSIP/{name}", "context": "cordboard-agent", "extension": "s", "priority": "1"}
+    async with ari, ari.post("/ari/channels", params=query) as answer:
+        assert answer.status == 200
+    return (await phone.called()).invite.body
 
 
 def test_what_is_not_asked_for_is_neither_loaded_nor_listened_on(tmp_path: Path) -> None:
