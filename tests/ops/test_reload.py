@@ -134,7 +134,9 @@ async def test_an_agent_and_a_number_that_are_added_serve_at_once(centre: Centre
 
 
 async def test_what_only_a_restart_can_change_is_named(centre: Centre, definition: Text) -> None:
-    definition.change("tcp = false", 'tcp = false\nexternal_address = "203.0.113.9"')
+    definition.change(
+        "tcp = false", 'tcp = false\nexternal_address = "203.0.113.9"\nlocal_nets = ["192.168.0.0/16"]'
+    )
     assert "restart it when no calls are up" in await centre.command("reload")
 
 
