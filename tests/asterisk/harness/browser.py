@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import secrets
+import signal
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,6 +144,8 @@ class Browser:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=words,
+                # Debian's command is a script around the browser: both are ended, as a group of their own.
+                start_new_session=True,
             )
         self._stack.push_async_callback(_end, process)
         for _ in range(400):
@@ -259,11 +263,20 @@ class WebPhone:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        try:
-            async with asyncio.timeout(5):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    with contextlib.suppress(ProcessLookupError):  # ended by itself: the goal is met
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(5):
+            while _group_lives(process.pid):  # noqa: ASYNC110  only the kernel knows of the others
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
