@@ -24,7 +24,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, min(len(ordered) - 1, -int(-share * len(ordered) // 1) - 1))]
 
 
-def write_raw(folder: Path | None, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_raw(
+    folder: Path | None, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
     """One CSV file of samples, if ``--raw`` was given."""
     if folder is None:
         return
@@ -40,7 +42,9 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        names = [
+            line for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")
+        ]
         model = names[0].partition(":")[2].strip() if names else model
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
