@@ -49,11 +49,12 @@ def assemble(folder: Path, name: str, tracks: Sequence[tuple[str, int]]) -> Asse
     """
     target = folder / f"{name}.wav"
     present = [(folder / file, began_ns) for file, began_ns in tracks]
-    if not any(path.exists() for path, _ in present):
-        if target.exists():
-            return Assembled(target.name, _duration_ns(target))
-        raise RecordingLost(f"no raw track in {folder}: {', '.join(file for file, _ in tracks)}")
+    if target.exists() and not any(path.exists() for path, _ in present):
+        return Assembled(target.name, _duration_ns(target))
+    # A monitor makes its file when it first has something to write, which may be after the hang-up.
     _wait_until_written([path for path, _ in present])
+    if not any(path.exists() for path, _ in present):
+        raise RecordingLost(f"no raw track in {folder}: {', '.join(file for file, _ in tracks)}")
     first_ns = min(began_ns for path, began_ns in present if path.exists())
     draft = target.with_suffix(".part")
     with wave.open(str(draft), "wb") as out:
