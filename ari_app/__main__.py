@@ -219,10 +219,15 @@ def _agent_command(action: str, doc: str) -> None:
 
 
 _agent_command("sign_in", "Sign an agent in. Example: cordboard agents sign-in bob")
-_agent_command("sign_out", "Sign an agent out, after the present call if there is one.")
+_agent_command(
+    "sign_out",
+    "Sign an agent out, after the present call if there is one. Example: cordboard agents sign-out bob",
+)
 _agent_command("pause", "Pause an agent. Example: cordboard agents pause bob --reason lunch")
-_agent_command("resume", "Make a paused or not responding agent ready.")
-_agent_command("unlock", "Unlock an agent's PIN after too many wrong ones.")
+_agent_command("resume", "Make a paused or not responding agent ready. Example: cordboard agents resume bob")
+_agent_command(
+    "unlock", "Unlock an agent's PIN after too many wrong ones. Example: cordboard agents unlock bob"
+)
 
 
 tokens = App(name="tokens", help="Who may use the HTTP API: add, list and revoke tokens.")
@@ -436,6 +441,13 @@ def certificate(folder: Path, *, host: str) -> int:
     from ari_app.cli import certificate as cli
 
     sys.stdout.write(cli.certificate(folder, host))
+    return 0
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+    """Print the shell's completion of this command. Example: cordboard completion bash >> ~/.bashrc"""
+    print(app.generate_completion(prog_name="cordboard", shell=shell))
     return 0
 
 
