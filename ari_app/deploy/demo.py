@@ -43,8 +43,6 @@ from ari_app.store.reports import ReportError
 
 LONGEST_MINUTES = 120
 MARKER = "THIS-IS-A-DEMO"
-# SIP INFO is the only way of pressing keys that SIPp has without raw sockets; see scripts/sipp/caller.xml.
-KEYS_MODULE = "res_pjsip_dtmf_info.so"
 CALLERS = "callers"
 REGISTER_LIMIT_S = 10.0
 TICK_S = 0.3
@@ -68,7 +66,6 @@ class Demo:
         self._chance = random.Random(seed + 2)
         self._floor = LiveFloor(control_path(self.stack.state_dir))
         self._simulation: Simulation | None = None
-        self._keys_pid = 0
         self._pause_at = 0.0
         self._since = datetime.now(UTC)
         self._epoch = ""
@@ -102,7 +99,6 @@ class Demo:
     def _begin(self, sipp: list[str]) -> None:
         if self.stack.rendered is None:
             raise DeployError("the demo has not been started")
-        self._load_keys()
         people = self._simulation = self._people(sipp, self.stack.rendered)
         people.prepare()
         with self._notes.step("Registering the agents' phones and signing the agents in"):
@@ -150,13 +146,6 @@ class Demo:
     def _registered(self) -> int:
         return self.stack.asterisk.rx("pjsip show contacts").count(" Avail ") if self.stack.asterisk else 0
 
-    def _load_keys(self) -> None:
-        """Asterisk takes keys by SIP INFO, also after it was started again."""
-        server = self.stack.asterisk
-        if server is not None and server.running and server.pid != self._keys_pid:
-            server.rx(f"module load {KEYS_MODULE}")
-            self._keys_pid = server.pid
-
     def _welcome(self) -> str:
         lines = [
             "Simulated callers and agents talk over real SIP and RTP. All else is as with people.",
@@ -183,7 +172,6 @@ class Demo:
         with screen, self._notes.to(screen.note):
             while time.monotonic() < end:
                 self.stack.watch(TICK_S)
-                self._load_keys()
                 for said in self._simulation.keep() if self._simulation else ():
                     self._notes.show(said)
                 for happening in self._floor.read():
