@@ -5,10 +5,11 @@ In a terminal the lines are for eyes; elsewhere (a service) they are JSON.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -33,6 +34,22 @@ _LEFT_OUT = frozenset({"type", "why", "definition"})
 log = structlog.get_logger("cordboard")
 
 
+class Sturdy:
+    """A log that cannot be written (its disk is full, its reader gone) is a lost line, not a lost call."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure(*, json: bool | None = None, debug: bool = False) -> None:
     """Set up logging to stderr. ``json`` None: JSON unless stderr is a terminal."""
     as_json = not sys.stderr.isatty() if json is None else json
@@ -49,10 +66,12 @@ def configure(*, json: bool | None = None, debug: bool = False) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Sturdy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, stream=Sturdy(sys.stderr), format="%(levelname)s %(name)s %(message)s"
+    )
 
 
 def log_event(event: m.AnyEvent) -> None:

@@ -18,7 +18,7 @@ from ari_app import clock as clocks
 from ari_app import config, recovery, sdnotify
 from ari_app.agi import server as agi
 from ari_app.ami.adapter import AmiAdapter
-from ari_app.ami.effects import Recorder
+from ari_app.ami.effects import Recorder, Timeouts
 from ari_app.ari.client import AriLink, AriSettings, LinkState
 from ari_app.ari.effects import AriEffects
 from ari_app.ari.errors import AriError
@@ -102,6 +102,7 @@ class Service:
         )
         self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
+        self._timeouts = Timeouts(self._ami, self._effects.run)
         self._recovery = recovery.Recovery(self.engine, self._link, self._translator)
         self._assembling: set[str] = set()
         self._front = Front(
@@ -237,6 +238,8 @@ class Service:
                 self._spawn(self._recorder.stop(effect))
             case m.Assemble():
                 self._spawn(self._assemble(effect))
+            case m.SetAbsolute():
+                self._spawn(self._timeouts.set(effect))
             case m.AskPin():
                 self._pins.ask(effect)
             case m.Alarm():

@@ -1,4 +1,4 @@
-"""The recording of one participant's own channel, through AMI's MixMonitor.
+"""What goes through AMI because ARI falls short: recordings, and time-outs of channels.
 
 One monitor on each participant's own channel, option ``D`` (two channels interleaved), of which only
 the first, what that participant says, is used later: the other goes deaf when a partner's RTP
@@ -23,6 +23,9 @@ MONITOR_VARIABLE = "CORDBOARD_MIXMONITOR"
 PATIENCE_S = 30.0
 """How long a recording may wait for AMI to come back before it is called failed."""
 AGAIN_S = 0.25
+TIMEOUT_VARIABLE = "TIMEOUT(absolute)"
+TIMEOUT_PATIENCE_S = 2.0
+"""How long a time-out may wait for AMI; after a start, AMI is there a few milliseconds after ARI."""
 
 
 class Recorder:
@@ -75,3 +78,53 @@ class Recorder:
 
     def _done(self, effect: m.Record, error: str) -> None:
         self._submit(m.RecordingBegun(effect.call, effect.channel, ok=False, error=error))
+
+
+class Timeouts:
+    """The absolute time-out of channels.
+
+    By AMI, because ARI's variable request waits until the channel's prompt is over (measured: 11 s), every
+    command behind it on that socket waits as well, and the prompt may outlast the time-out itself.
+    ``otherwise`` sets it by ARI, for when AMI is away.
+    """
+
+    def __init__(self, ami: AmiAdapter, otherwise: Callable[[m.SetAbsolute], None]) -> None:
+        self._ami = ami
+        self._otherwise = otherwise
+        self._wanted: dict[str, m.SetAbsolute] = {}
+
+    async def set(self, effect: m.SetAbsolute) -> None:
+        """Set it; of several wishes for one channel the latest counts."""
+        underway = effect.channel in self._wanted
+        self._wanted[effect.channel] = effect
+        if underway:
+            return  # who is at it sees that there is a newer wish
+        try:
+            while await self._done(effect.channel) is not self._wanted[effect.channel]:
+                pass  # another wish came meanwhile
+        finally:
+            del self._wanted[effect.channel]
+
+    async def _done(self, channel: str) -> m.SetAbsolute:
+        """Carry out the latest wish and return it."""
+        try:
+            async with asyncio.timeout(TIMEOUT_PATIENCE_S):
+                while True:
+                    if (wish := await self._tried(channel)) is not None:
+                        return wish
+                    await asyncio.sleep(AGAIN_S / 10)
+        except AmiChannelNotFound:
+            pass  # hung up: nothing to limit
+        except (TimeoutError, AmiProblem) as error:
+            log.warning("time-out not set by ami", channel=channel, error=str(error))
+            self._otherwise(self._wanted[channel])
+        return self._wanted[channel]
+
+    async def _tried(self, channel: str) -> m.SetAbsolute | None:
+        """The wish that was carried out; None if AMI is not there yet."""
+        wish = self._wanted[channel]
+        try:
+            await self._ami.action("Setvar", Channel=channel, Variable=TIMEOUT_VARIABLE, Value=wish.seconds)
+        except AmiDown:
+            return None  # nothing was sent
+        return wish

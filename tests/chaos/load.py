@@ -189,8 +189,8 @@ class Load:
         self._errors: list[BaseException] = []
         self._coming: asyncio.Task[None] | None = None
 
-    async def staff(self) -> None:
-        """Agents' and the fallback's phones register; everybody signs in."""
+    async def staff(self) -> Load:
+        """Agents' and the fallback's phones register; everybody signs in. This load."""
         centre = self.world.centre
         for name in AGENTS:
             phone = await centre.room.phone(name, centre.account(name), register=True)
@@ -199,6 +199,7 @@ class Load:
         self.night = await centre.room.phone("night", centre.account("night"), register=True)
         self.night.lines = 100
         await self.world.staff()
+        return self
 
     def take_over(self, earlier: Load) -> None:
         """The phones of an earlier load, with an empty record."""
