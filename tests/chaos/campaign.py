@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from ari_app.store.journal import Journal
 
 from .checker import Checker, Findings
 from .faults import Fault
@@ -43,6 +40,7 @@ class Result:
             "worst_gap_ms": round(max(found.gaps_ms, default=0.0)),
             "longest_silence_ms": round(max(found.silences_ms, default=0.0)),
             "outcomes": dict(found.outcomes),
+            "left_alone_ms": round(max(found.left_alone_ms, default=0.0)),
             "problems": len(self.problems),
         }
 
@@ -60,31 +58,39 @@ class Campaign:
         self.world = world
         self.staffed: Load | None = None
 
-    async def round(self, fault: Fault, count: int, deadline: float | None = None) -> Result:
-        """One fault, ``count`` times (fewer if the time is over), under load."""
+    async def round(self, fault: Fault, count: int) -> Result:
+        """One fault, ``count`` times."""
+        return await self.mixed(fault.name, [fault] * count)
+
+    async def mixed(self, name: str, faults: Sequence[Fault], *, misdeeds: bool = False) -> Result:
+        """These faults, one after the other, under one load; all of them for the same Cordboard."""
         world = self.world
-        tamper = f"{fault.tamper}={world.stack.state_dir / 'clock'}" if fault.tamper else ""
-        if world.tamper != tamper:
-            await world.stop()
-            await world.start(tamper)
-            await world.ready()
-        load = await self._load(fault)
-        await world.staff()
-        checker, recoveries, problems = Checker(world, load), [], list[str]()
-        node = self._node()
+        await self._run(faults[0].tamper)
+        load = await self.load(misdeeds or faults[0].misdeeds)
+        checker, node = Checker(world, load), world.node()
+        recoveries: list[float] = []
+        problems: list[str] = []
         load.begin()
         await asyncio.sleep(WARM_UP_S)
-        injected = 0
-        while injected < count and (deadline is None or time.monotonic() < deadline):
+        for number, fault in enumerate(faults, 1):
             await asyncio.sleep(world.dice.uniform(*fault.pause_s))
             recoveries.append(await fault.inject(world, load, world.dice) * 1e3)
-            injected += 1
-            problems += await self._agree(checker, f"{fault.name} {injected}")
+            problems += await self._agree(checker, f"{fault.name} (number {number})")
         await load.end()
-        if self._node() != node:
+        if world.node() != node:
             checker.apart_nodes.add(node)
         found = await checker.judge()
-        return Result(fault.name, injected, recoveries, found, world.rss_mb, [*problems, *found.problems])
+        problems += found.problems
+        return Result(name, len(faults), recoveries, found, world.rss_mb, problems)
+
+    async def _run(self, tamper: str) -> None:
+        """The Cordboard that this round is about."""
+        world = self.world
+        wanted = f"{tamper}={world.stack.state_dir / 'clock'}" if tamper else ""
+        if world.tamper != wanted:
+            await world.stop()
+            await world.start(wanted)
+            await world.ready()
 
     async def _agree(self, checker: Checker, what: str) -> list[str]:
         try:
@@ -94,17 +100,13 @@ class Campaign:
             return [f"after {what}: {error}"]
         return []
 
-    async def _load(self, fault: Fault) -> Load:
-        """The same phones for all rounds, with an empty record."""
-        load = Load(self.world, misdeeds=fault.misdeeds)
+    async def load(self, misdeeds: bool = False) -> Load:
+        """The same phones for all rounds, with an empty record; all agents signed in."""
+        load = Load(self.world, misdeeds=misdeeds)
         if self.staffed is None:
             await load.staff()
         else:
             load.take_over(self.staffed)
         self.staffed = load
+        await self.world.staff()
         return load
-
-    def _node(self) -> str:
-        """The journal's own name: another one after it was set apart."""
-        with Journal(self.world.journal, readonly=True) as journal:
-            return journal.node

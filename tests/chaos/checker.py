@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from tests.asterisk.centre import LogFile
 from tests.asterisk.harness import Call
 
 from .load import Load, Patron, sends_nothing
@@ -44,6 +45,8 @@ class Findings:
     duplicated: int = 0
     gaps_ms: list[float] = field(default_factory=list)
     silences_ms: list[float] = field(default_factory=list)
+    left_alone_ms: list[float] = field(default_factory=list)
+    """How long callers sat in silence after their agent had hung up, because Cordboard was away."""
     offers_ms: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -82,6 +85,7 @@ class Checker:
         self.first_outage = len(world.outages)
         self.apart_nodes: set[str] = set()
         """Journals that were set apart: their calls have no end there, and never will."""
+        self.log = LogFile(world.centre.cordboard_log.path)
 
     # ------------------------------------------------------------ while calls go on
 
@@ -163,6 +167,8 @@ class Checker:
 
     async def _monitors(self) -> list[str]:
         """Recordings not yet assembled are files that are still written."""
+        if self.apart_nodes:
+            return []  # the journal that knew what to make of them is set apart
         return [path.name for path in self.world.centre.recordings.glob("*") if path.suffix != ".wav"]
 
     # ------------------------------------------------------------ the ledger
@@ -171,7 +177,7 @@ class Checker:
         """The ledger's rows by caller's number; what is wrong in it by itself."""
         centre = self.world.centre
         try:
-            await centre.shipped(within_s=20)
+            await self.world.shipped(within_s=20)
         except AssertionError as error:
             found.say(f"the books are not complete: {error}")
         rows = await centre.ledger(
@@ -407,10 +413,21 @@ class Checker:
         assert call.answered_ns is not None
         if patron.habit.act is sends_nothing and end_ns - call.answered_ns < 3e9:
             return
+        if (alone_ns := self._left_alone_ns(patron)) and alone_ns < end_ns:
+            found.left_alone_ms.append((end_ns - alone_ns) / 1e6)
+            end_ns = alone_ns
         silent_ms = call.ear.longest_gap_ms(None, call.answered_ns, end_ns)
         found.silences_ms.append(silent_ms)
         if silent_ms > SILENCE_MS and not (patron.vanished or patron.habit.rude):
             found.say(f"{patron.number} heard nothing for {silent_ms:.0f} ms: {call.ear.story()}")
+
+    def _left_alone_ns(self, patron: Patron) -> int:
+        """When the agent hung up while Cordboard was away; 0 = never. See docs/reliability.md."""
+        for leg in self.load.legs():
+            ours = leg.caller_number == patron.number and leg.answered_ns and leg.end and leg.end.by == "us"
+            if ours and leg.end and self.world.deaf_at(leg.end.at_ns):
+                return leg.end.at_ns
+        return 0
 
     def _gap(self, patron: Patron, leg: Call, found: Findings) -> None:
         """Between the first and the last time that they hear each other, they hear each other."""
@@ -449,7 +466,7 @@ class Checker:
 
     def _log(self, found: Findings) -> None:
         """A traceback is a mistake of ours, whatever the fault."""
-        text = self.world.centre.cordboard_log.text()
+        text = self.log.text()
         if self.world.tamper.startswith("breaks_the_core"):
             return
         for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""One world a module: its stack takes a few seconds to start. What a test leaves in it fails the test."""
+"""One world for the folder: its stack takes seconds to start. What a test leaves in it fails the test."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from .campaign import Campaign
 from .world import World, world
 
 SEED = 20_261_122
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def started() -> AsyncIterator[World]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def campaign() -> AsyncIterator[Campaign]:
     async with world(SEED) as made:
-        yield made
+        yield Campaign(made)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def chaos(started: World) -> AsyncIterator[World]:
-    yield started
-    for phone in started.centre.room.phones:
+@pytest_asyncio.fixture(loop_scope="session")
+async def chaos(campaign: Campaign) -> AsyncIterator[World]:
+    """The world, quiet before and after."""
+    made = campaign.world
+    yield made
+    for phone in made.centre.room.phones:
         for call in phone.calls:
             await call.hang_up()
-    await started.centre.settled(15)
-    assert await started.centre.channels() == []
-    assert await started.centre.bridges() == []
+    await made.centre.settled(15)
+    assert await made.centre.channels() == []
+    assert await made.centre.bridges() == []

@@ -1,4 +1,4 @@
-"""Cordboard with something wrong in it: ``python -m tests.chaos.tampered NAME[=FILE] run ...``.
+"""Cordboard with something wrong in it: ``python -m tests.chaos.tampered NAME[+NAME...][=FILE] run ...``.
 
 Two kinds. SABOTAGE breaks the product, to see that the checker notices. TRIGGERS let a fault come from
 inside: an exception in the core, a wall clock that is stepped (``clock=FILE``; the file holds seconds).
@@ -142,8 +142,9 @@ TRIGGERS = {f.__name__: f for f in (breaks_the_core, clock)}
 
 
 def main() -> None:
-    name, _, argument = sys.argv.pop(1).partition("=")
-    (SABOTAGE | TRIGGERS)[name](argument)
+    names, _, argument = sys.argv.pop(1).partition("=")
+    for name in names.split("+"):
+        (SABOTAGE | TRIGGERS)[name](argument)
     program.main()
 
 

@@ -7,16 +7,16 @@ import time
 
 import pytest
 
-from .load import Load
+from .campaign import Campaign
 from .world import World
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BUSY_MACHINE_S = 1.5
 
 
-async def test_after_a_restart_a_running_prompt_delays_no_other_call(chaos: World) -> None:
-    load = await Load(chaos).staff()
+async def test_after_a_restart_a_prompt_delays_no_other_call(chaos: World, campaign: Campaign) -> None:
+    load = await campaign.load()
     ann, ben = await chaos.centre.caller("ann"), await chaos.centre.caller("ben")
     greeted = await ann.dial("300")
     await greeted.answered()

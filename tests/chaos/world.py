@@ -27,6 +27,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ari_app.deploy import stack as stacks
@@ -34,6 +35,7 @@ from ari_app.deploy.child import Child
 from ari_app.deploy.console import Progress
 from ari_app.deploy.ports import free_port
 from ari_app.deploy.stack import Stack, StackOptions
+from ari_app.store.journal import Journal
 from ari_app.web.errors import NoAnswer, NotRunning
 from tests.asterisk.centre import HOST, Centre, Plan
 from tests.asterisk.harness import PhoneRoom
@@ -145,6 +147,29 @@ class World:
                 return False
 
         await self.centre.until(serves, "Cordboard serves calls", 20)
+
+    def node(self) -> str:
+        """The journal's own name: another one after it was set apart."""
+        with Journal(self.journal, readonly=True) as journal:
+            return journal.node
+
+    async def shipped(self, within_s: float) -> None:
+        """Wait until PostgreSQL has every row of this journal, and the ledger every event."""
+        node = self.node()
+
+        async def caught_up() -> bool:
+            try:
+                seq = (await asyncio.to_thread(self.centre.control.ready)).journal_seq
+                rows = await self.centre.ledger(
+                    "SELECT m.seq, m.ordinal = l.ordinal AS folded"
+                    " FROM marks m JOIN ledger_marks l USING (node) WHERE node = %s",
+                    node,
+                )
+            except (psycopg.OperationalError, NotRunning, NoAnswer):
+                return False  # one of the two is being started again
+            return [(row["seq"], row["folded"]) for row in rows] == [(seq, True)]
+
+        await self.centre.until(caught_up, "all rows are in PostgreSQL", within_s)
 
     async def stop(self) -> None:
         cordboard = self.stack.cordboard
