@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -23,6 +24,8 @@ MONITOR_VARIABLE = "CORDBOARD_MIXMONITOR"
 PATIENCE_S = 30.0
 """How long a recording may wait for AMI to come back before it is called failed."""
 AGAIN_S = 0.25
+WRITTEN_S = 1.0
+"""A monitor that was stopped writes its last frames a moment later; its file may even begin then."""
 TIMEOUT_VARIABLE = "TIMEOUT(absolute)"
 TIMEOUT_PATIENCE_S = 2.0
 """How long a time-out may wait for AMI; after a start, AMI is there a few milliseconds after ARI."""
@@ -35,12 +38,14 @@ class Recorder:
         self._ami = ami
         self._folder = folder
         self._submit = submit
+        # A stop on the heels of its start must not come first: nobody would ever stop that monitor.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def record(self, effect: m.Record) -> None:
         """Begin the track; the outcome is submitted as ``RecordingBegun``."""
         verify = effect.verify
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S), self._turn(effect.channel):
                 while not await self._begin(effect, verify=verify):
                     verify = True  # whether it began is unknown now
                     await asyncio.sleep(AGAIN_S)
@@ -53,7 +58,17 @@ class Recorder:
             self._done(effect, str(error))
 
     async def stop(self, effect: m.StopRecord) -> None:
-        """Stop the channel's monitor, if one runs. A failure only leaves a file that nobody asks for."""
+        """Stop the channel's monitor, if one runs. A failure only leaves files that nobody asks for."""
+        async with self._turn(effect.channel):
+            await self._stop(effect)
+        await asyncio.sleep(WRITTEN_S)
+        for file in effect.files:
+            (self._folder / file).unlink(missing_ok=True)
+
+    def _turn(self, channel: str) -> asyncio.Lock:
+        return self._turns.setdefault(channel, asyncio.Lock())
+
+    async def _stop(self, effect: m.StopRecord) -> None:
         try:
             answer = await self._ami.action("Getvar", Channel=effect.channel, Variable=MONITOR_VARIABLE)
             if monitor := answer.get("Value"):

@@ -37,6 +37,9 @@ BRIDGE_TYPE = "mixing,dtmf_events"
 HANG_UP_AGAIN_S = 2.0
 
 AGENT_CONTEXT = "cordboard-agent"
+NO_FORWARDING = "cordboard-no-forwarding"
+"""A context that does not exist. Asterisk follows a phone's 302 into the context that FORWARD_CONTEXT names
+(main/dial.c): an agent's phone could send callers, at our cost, anywhere its own context reaches."""
 FALLBACK_CONTEXT = "cordboard-fallback"
 
 AriEffect = (
@@ -128,7 +131,8 @@ class AriEffects:
             "callerId": self._display(effect.call, effect.queue_name),
             "timeout": str(effect.timeout_s),
         }
-        answer = self._link.send("POST", f"channels/{effect.leg}", params=params)
+        body = {"variables": {"FORWARD_CONTEXT": NO_FORWARDING}}
+        answer = self._link.send("POST", f"channels/{effect.leg}", params=params, body=body)
         answer.add_done_callback(lambda done: self._dialled(effect, done))
 
     def _connect(self, effect: m.Connect) -> None:

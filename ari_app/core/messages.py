@@ -710,9 +710,10 @@ class Record(Effect, frozen=True):
 
 
 class StopRecord(Effect, frozen=True):
-    """Stop the recording of one channel that goes on living: no talk came of it."""
+    """Stop the recording of one channel that goes on living: no talk came of it. ``files`` go."""
 
     channel: str
+    files: tuple[str, ...] = ()
 
 
 class Assemble(Effect, frozen=True):

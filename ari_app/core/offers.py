@@ -76,9 +76,15 @@ def connect(floor: Floor, call: Call, offer: Offer, now_ns: int) -> m.Step:
         m.SetAbsolute(call.channel, 0),
     ]
     if recording:
-        effects.append(m.Record(call.id, call.channel, f"{recording}.caller.raw"))
-        effects.append(m.Record(call.id, offer.leg, f"{recording}.agent.raw"))
+        of_caller, of_agent = track_files(recording)
+        effects.append(m.Record(call.id, call.channel, of_caller))
+        effects.append(m.Record(call.id, offer.leg, of_agent))
     return m.Step([connected], effects)
+
+
+def track_files(recording: str) -> tuple[str, str]:
+    """Names of the raw files of a recording: what the caller says, what the agent says."""
+    return f"{recording}.caller.raw", f"{recording}.agent.raw"
 
 
 def bridge_done(floor: Floor, done: m.BridgeDone, now_ns: int) -> m.Step:
@@ -105,7 +111,8 @@ def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gon
     step.effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
     if call.recording:
         step.events.append(m.RecordingFailed(call.id, call.recording, "never bridged", True))
-        step.effects.append(m.StopRecord(call.channel))  # the wait is nobody's to record
+        # The wait is nobody's to record.
+        step.effects.append(m.StopRecord(call.channel, track_files(call.recording)))
     if leg_gone:
         agent = floor.state.agents[call.agent]
         step.events.append(m.LegReleased(agent.id, call.leg))

@@ -66,7 +66,7 @@ class Campaign:
         """These faults, one after the other, under one load; all of them for the same Cordboard."""
         world = self.world
         await self._run(faults[0].tamper)
-        load = await self.load(misdeeds or faults[0].misdeeds)
+        load = await self.load(misdeeds or faults[0].misdeeds, racing=faults[0].racing)
         checker, node = Checker(world, load), world.node()
         recoveries: list[float] = []
         problems: list[str] = []
@@ -100,9 +100,9 @@ class Campaign:
             return [f"after {what}: {error}"]
         return []
 
-    async def load(self, misdeeds: bool = False) -> Load:
+    async def load(self, misdeeds: bool = False, *, racing: bool = False) -> Load:
         """The same phones for all rounds, with an empty record; all agents signed in."""
-        load = Load(self.world, misdeeds=misdeeds)
+        load = Load(self.world, misdeeds=misdeeds, racing=racing)
         if self.staffed is None:
             await load.staff()
         else:

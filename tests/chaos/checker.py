@@ -82,6 +82,7 @@ class Checker:
         self.world, self.load = world, load
         self.level = Level.of(world.asterisk_pid())
         self.since_ns = time.time_ns()
+        self.tracks = self._tracks()
         self.first_outage = len(world.outages)
         self.apart_nodes: set[str] = set()
         """Journals that were set apart: their calls have no end there, and never will."""
@@ -165,11 +166,14 @@ class Checker:
             left.append(f"{waiting} tasks in its queues")
         return left
 
+    def _tracks(self) -> set[Path]:
+        return {path for path in self.world.centre.recordings.glob("*") if path.suffix != ".wav"}
+
     async def _monitors(self) -> list[str]:
         """Recordings not yet assembled are files that are still written."""
         if self.apart_nodes:
             return []  # the journal that knew what to make of them is set apart
-        return [path.name for path in self.world.centre.recordings.glob("*") if path.suffix != ".wav"]
+        return [path.name for path in self._tracks() if path not in self.tracks]
 
     # ------------------------------------------------------------ the ledger
 

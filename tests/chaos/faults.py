@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .load import Load
+from .load import Habit, Load
 from .world import World, descendants, send
 
 Inject = Callable[[World, Load, random.Random], Awaitable[float]]
@@ -22,7 +22,8 @@ Inject = Callable[[World, Load, random.Random], Awaitable[float]]
 @dataclass(frozen=True)
 class Fault:
     """``short``, ``long``: how often in the short and the long run. ``tamper``: what runs instead of
-    Cordboard. ``pause_s``: between two of them. ``misdeeds``: callers and agents misbehave meanwhile.
+    Cordboard. ``pause_s``: between two of them. ``misdeeds``: callers and agents misbehave meanwhile;
+    ``racing``: they hang up and answer in one instant.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Fault:
     tamper: str = ""
     pause_s: tuple[float, float] = (0.8, 2.5)
     misdeeds: bool = False
+    racing: bool = False
 
 
 async def killed(world: World, _: Load, dice: random.Random) -> float:
@@ -271,6 +273,18 @@ async def misbehaved(world: World, _: Load, dice: random.Random) -> float:
     return await _serves(world)
 
 
+async def raced(_: World, load: Load, __: random.Random) -> float:
+    """As many callers as there are agents hang up in the instant of the answer."""
+    for _phone in load.agents:
+        load.come(RACER)
+    begin = time.monotonic()
+    await asyncio.sleep(1.2)
+    await load.gone(10)
+    return time.monotonic() - begin
+
+
+RACER = Habit("hangs up as the agent answers", "250", (6, 6))
+
 FAULTS = (
     Fault("killed", killed, 4, 100),
     Fault("wire_cut", wire_cut, 2, 60),
@@ -290,6 +304,7 @@ FAULTS = (
     Fault("core_broken", core_broken, 1, 20, tamper="breaks_the_core"),
     Fault("clock_stepped", clock_stepped, 2, 30, tamper="clock"),
     Fault("misbehaved", misbehaved, 3, 60, misdeeds=True),
+    Fault("raced", raced, 1, 167, pause_s=(0, 0.3), racing=True),
     Fault("journal_spoilt", journal_spoilt, 0, 6),
     Fault("asterisk_killed", asterisk_killed, 1, 8, pause_s=(4, 7)),
 )

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.asterisk.harness import Call, MediaError, Phone, SipError
 from tests.asterisk.harness.sip import Sdp
@@ -108,8 +109,9 @@ class Patron:
 # ---------------------------------------------------------------- agents
 
 
-async def serves(call: Call, dice: random.Random) -> None:
+async def serves(call: Call, load: Load) -> None:
     """Rings a while, answers, talks, and hangs up or leaves that to the caller."""
+    dice = load.dice
     await call.ring()
     await asyncio.sleep(dice.uniform(0.05, 1.2))
     await call.answer()
@@ -118,56 +120,79 @@ async def serves(call: Call, dice: random.Random) -> None:
     await call.hang_up()
 
 
-async def is_busy(call: Call, _: random.Random) -> None:
+async def is_busy(call: Call, _: Load) -> None:
     await call.reject(486)
 
 
-async def declines(call: Call, dice: random.Random) -> None:
+async def declines(call: Call, load: Load) -> None:
     await call.ring()
-    await asyncio.sleep(dice.uniform(0, 1))
+    await asyncio.sleep(load.dice.uniform(0, 1))
     await call.reject(603)
 
 
-async def is_out(call: Call, _: random.Random) -> None:
+async def is_out(call: Call, _: Load) -> None:
     await call.ring()
 
 
-async def redirects(call: Call, _: random.Random) -> None:
-    """302, without saying where to (a Contact to an outside number would be followed, or must not be)."""
-    await call.reject(302)
+async def redirects(call: Call, load: Load) -> None:
+    """302 to a number of this very centre (RFC 3261, 21.3.3): followed, it would be a caller nobody knows."""
+    host, port = load.world.centre.sip
+    call.phone.endpoint.answer(
+        call.invite, call.invite.response(302, call._tag, ("contact", f"<sip:200@{host}:{port}>"))
+    )
+    await call.finish("us", 302)
 
 
-async def sends_early_media(call: Call, dice: random.Random) -> None:
+async def sends_early_media(call: Call, load: Load) -> None:
     """183 with a description, sound before the answer."""
     offer = Sdp.parse(call.invite.body)
     call._sdp = call.phone.describe(call.voice, offer)
     call._respond(183, body=str(call._sdp))
     await call.voice.start(offer.host, offer.port, offer.payload_type, offer.event_type)
-    await asyncio.sleep(dice.uniform(0.1, 0.8))
+    await asyncio.sleep(load.dice.uniform(0.1, 0.8))
     await call.answer()
-    await asyncio.sleep(dice.uniform(0.5, 4))
+    await asyncio.sleep(load.dice.uniform(0.5, 4))
     await call.hang_up()
 
 
-async def answers_and_leaves(call: Call, dice: random.Random) -> None:
+async def answers_and_leaves(call: Call, load: Load) -> None:
     """BYE in (almost) the same instant as the answer."""
     await call.ring()
-    await asyncio.sleep(dice.uniform(0, 0.5))
+    await asyncio.sleep(load.dice.uniform(0, 0.5))
     await call.answer()
-    await asyncio.sleep(dice.choice((0, 0.002, 0.01, 0.05)))
+    await asyncio.sleep(load.dice.choice((0, 0.002, 0.01, 0.05)))
     await call.hang_up()
 
 
-async def is_dead(_: Call, __: random.Random) -> None:
+async def races(call: Call, load: Load) -> None:
+    """The caller hangs up in the instant in which the agent answers: a little before, with it, or after."""
+    await call.ring()
+    await asyncio.sleep(load.dice.uniform(0, 0.1))
+    caller = next((p.call for p in load.patrons if p.number == call.caller_number), None)
+    if caller is None:
+        return
+    lead_s = load.dice.uniform(-0.01, 0.01)
+    await asyncio.gather(_after(max(0.0, lead_s), call.answer()), _after(max(0.0, -lead_s), caller.hang_up()))
+    await asyncio.sleep(1)
+    await call.hang_up()
+
+
+async def _after(seconds: float, what: Coroutine[Any, Any, None]) -> None:
+    await asyncio.sleep(seconds)
+    await what
+
+
+async def is_dead(_: Call, __: Load) -> None:
     """Says nothing at all, as a phone that vanished."""
 
 
-Manner = Callable[[Call, random.Random], Awaitable[None]]
+Manner = Callable[[Call, "Load"], Awaitable[None]]
 MANNERS: tuple[tuple[Manner, int], ...] = ((serves, 16), (is_busy, 1), (declines, 1), (is_out, 1))
 BAD_MANNERS: tuple[tuple[Manner, int], ...] = (
     (redirects, 2),
     (sends_early_media, 3),
     (answers_and_leaves, 3),
+    (races, 2),
     (is_dead, 1),
 )
 
@@ -178,6 +203,8 @@ class Load:
 
     world: World
     misdeeds: bool = False
+    racing: bool = False
+    """Every agent answers in the instant in which the caller hangs up; there are no other callers."""
     calls_a_second: float = 1.2
     patrons: list[Patron] = field(default_factory=list)
     agents: list[Phone] = field(default_factory=list)
@@ -214,14 +241,17 @@ class Load:
             await phone.register()
 
     async def _policy(self, call: Call) -> None:
-        table = MANNERS + (BAD_MANNERS if self.misdeeds else ())
+        table = ((races, 1),) if self.racing else MANNERS + (BAD_MANNERS if self.misdeeds else ())
         manner = self.dice.choices([m for m, _ in table], [w for _, w in table])[0]
         with contextlib.suppress(MediaError):  # the call was over before its sound had begun
-            await manner(call, self.dice)
+            await manner(call, self)
 
     # ------------------------------------------------------------ callers
 
     def begin(self) -> None:
+        """Callers come, unless this is a load of races: they come by :meth:`come`."""
+        if self.racing:
+            return
         self._coming = asyncio.create_task(self._arrivals())
 
     async def end(self) -> None:
@@ -232,11 +262,15 @@ class Load:
         if self._coming is not None:
             self._coming.cancel()
             await asyncio.gather(self._coming, return_exceptions=True)
-        async with asyncio.timeout(LONGEST_CALL_S + 10):
-            while self._tasks:
-                await asyncio.wait(set(self._tasks), timeout=1)
+        await self.gone(LONGEST_CALL_S + 10)
         if self._errors:
             raise BaseExceptionGroup("callers failed", self._errors)
+
+    async def gone(self, within_s: float) -> None:
+        """Wait until no caller is there. TimeoutError after the limit."""
+        async with asyncio.timeout(within_s):
+            while self._tasks:
+                await asyncio.wait(set(self._tasks), timeout=1)
 
     async def _arrivals(self) -> None:
         while True:
