@@ -37,6 +37,9 @@ class Result:
             "recovery_p50_ms": round(percentile(self.recovery_ms, 0.5), 1),
             "ended_by_fault": found.ended_by_fault,
             "talks": len(found.gaps_ms),
+            "offer_p50_ms": round(percentile(found.offers_ms, 0.5), 1),
+            "offer_p99_ms": round(percentile(found.offers_ms, 0.99), 1),
+            "rss_mb": round(self.rss_mb),
             "worst_gap_ms": round(max(found.gaps_ms, default=0.0)),
             "longest_silence_ms": round(max(found.silences_ms, default=0.0)),
             "outcomes": dict(found.outcomes),
@@ -79,8 +82,11 @@ class Campaign:
         await load.end()
         if world.node() != node:
             checker.apart_nodes.add(node)
+        world.note_memory()
         found = await checker.judge()
         problems += found.problems
+        if not load.racing and found.calls > 15 and not found.gaps_ms:
+            problems.append("nobody talked to anybody")
         return Result(name, len(faults), recoveries, found, world.rss_mb, problems)
 
     async def _run(self, tamper: str) -> None:
@@ -108,5 +114,6 @@ class Campaign:
         else:
             load.take_over(self.staffed)
         self.staffed = load
+        await load.register()
         await self.world.staff()
         return load

@@ -48,6 +48,7 @@ class Findings:
     left_alone_ms: list[float] = field(default_factory=list)
     """How long callers sat in silence after their agent had hung up, because Cordboard was away."""
     offers_ms: list[float] = field(default_factory=list)
+    """From a decision to the INVITE at the agent's phone."""
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def say(self, problem: str) -> None:
@@ -348,6 +349,23 @@ class Checker:
             if leg.answered_ns is not None and not self._may_be_no_talk(leg):
                 found.say(f"{leg.phone.name} talked to {leg.caller_number}, of which the books know nothing")
         self._legs(rows, found)
+        await self._offers(found)
+
+    async def _offers(self, found: Findings) -> None:
+        """How long from each decision to the phone's INVITE (a figure: a cut wire may take what it takes)."""
+        wall_ns = time.time_ns() - time.monotonic_ns()
+        for offer in await self.world.centre.ledger(
+            "SELECT d.agent, d.at_ns, p.number FROM decisions d"
+            " JOIN people p ON p.node = d.node AND p.call_id = d.call WHERE d.at_ns >= %s",
+            self.since_ns,
+        ):
+            took_ms = [
+                (leg.invited_ns + wall_ns - offer["at_ns"]) / 1e6
+                for leg in self.load.legs()
+                if (leg.phone.name, leg.caller_number) == (offer["agent"], offer["number"])
+            ]
+            if after := [each for each in took_ms if each > 0]:
+                found.offers_ms.append(min(after))
 
     def _talk(self, leg: Call, talk: Row, wall_ns: int, found: Findings) -> None:
         assert leg.answered_ns is not None
