@@ -9,11 +9,9 @@ import pytest
 
 from ari_app.deploy.stack import Stack
 
-pytest.register_assert_rewrite("tests.asterisk.centre", "tests.asterisk.recording")
-
-from . import centre as centres  # noqa: E402
-from .centre import Centre, Plan  # noqa: E402
-from .harness import PhoneRoom  # noqa: E402
+from . import centre as centres
+from .centre import Centre, Plan
+from .harness import PhoneRoom
 
 
 @dataclass(frozen=True)

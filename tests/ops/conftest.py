@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.asterisk.centre", "tests.asterisk.recording")
-
-from tests.asterisk.centre import Centre  # noqa: E402
-from tests.asterisk.conftest import Running, running  # noqa: E402
-from tests.asterisk.harness import PhoneRoom  # noqa: E402
+from tests.asterisk.centre import Centre
+from tests.asterisk.conftest import Running, running
+from tests.asterisk.harness import PhoneRoom
 
 __all__ = ["Running", "running"]
 
