@@ -36,7 +36,7 @@ from ari_app.reloading import Reloader, endpoints
 from ari_app.secrets_file import Secrets
 from ari_app.settings import Settings
 from ari_app.store.journal import Journal, JournalCorrupt, JournalError, ProcessLock
-from ari_app.store.recordings import RecordingLost, assemble
+from ari_app.store.recordings import Assembled, RecordingLost, assemble
 from ari_app.test_call import Line
 from ari_app.timed_journal import TimedJournal
 from ari_app.version import VERSION
@@ -51,6 +51,8 @@ CLOSE_AGAIN_S = 0.5
 CALLS_FIRST_S = 1.0
 SHIPPER_AGAIN_S = 1.0
 STOP_LIMIT_S = 5.0
+ASSEMBLE_AGAIN_S = 1.0
+ASSEMBLE_AGAIN_MAX_S = 60.0
 ARI_USER = AMI_USER = "cordboard"
 
 
@@ -253,9 +255,9 @@ class Service:
         self._assembling.add(effect.recording)
         folder = self.settings.recordings_dir
         try:
-            done = await asyncio.to_thread(assemble, folder, effect.recording, effect.tracks)
+            done = await self._assembled(folder, effect)
         except Exception as error:  # whatever a damaged file provokes is this recording's end, not ours
-            if not isinstance(error, RecordingLost | OSError):
+            if not isinstance(error, RecordingLost):
                 log.exception("recording not assembled", recording=effect.recording)
             self.engine.submit(m.RecordingAssembled(effect.call, ok=False, error=str(error)))
         else:
@@ -264,6 +266,17 @@ class Service:
             )
         finally:
             self._assembling.discard(effect.recording)
+
+    async def _assembled(self, folder: Path, effect: m.Assemble) -> Assembled:
+        """The joined recording. On a full disk the raw tracks wait: they are all there is of that talk."""
+        pause_s = ASSEMBLE_AGAIN_S
+        while True:
+            try:
+                return await asyncio.to_thread(assemble, folder, effect.recording, effect.tracks)
+            except OSError as error:
+                log.error("alarm", call=effect.call, text=f"recording waits to be assembled: {error}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, ASSEMBLE_AGAIN_MAX_S)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:  # shutting down, or not up yet: recovery will ask for it again

@@ -254,7 +254,7 @@ class Checker:
         if len(rows) > 1:
             found.double(f"{who} is in the books {len(rows)} times: {_outcomes(rows)}")
         elif not rows:
-            if not self._may_be_unknown(patron):
+            if not self._may_be_unknown(patron) and not self.apart_nodes:
                 found.say(f"{who} is not in the books")
         else:
             found.outcomes[rows[0]["outcome"] or "open"] += 1
@@ -346,7 +346,7 @@ class Checker:
             left.remove(leg)
             self._talk(leg, talk, wall_ns, found)
         for leg in left:
-            if leg.answered_ns is not None and not self._may_be_no_talk(leg):
+            if leg.answered_ns is not None and not self._may_be_no_talk(leg) and not self.apart_nodes:
                 found.say(f"{leg.phone.name} talked to {leg.caller_number}, of which the books know nothing")
         self._legs(rows, found)
         await self._offers(found)

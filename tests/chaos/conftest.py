@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from .campaign import Campaign
@@ -13,8 +14,9 @@ SEED = 20_261_122
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def campaign() -> AsyncIterator[Campaign]:
-    async with world(SEED) as made:
+async def campaign(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Campaign]:
+    """Logs and journal stay in pytest's folder, for who looks into a failure."""
+    async with world(SEED, tmp_path_factory.mktemp("chaos")) as made:
         yield Campaign(made)
 
 
