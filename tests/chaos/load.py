@@ -37,7 +37,7 @@ class Habit:
     act: Callable[[Call, random.Random], Awaitable[None]] | None = None
     weight: int = 2
     rude: bool = False
-    """Its audio is no measure: it sends none, or puts the other side on hold."""
+    """Its audio is no measure: it sends none, keys instead, or puts the other side on hold."""
 
 
 async def chooses(call: Call, dice: random.Random) -> None:
@@ -83,7 +83,7 @@ HABITS = (
     Habit("talks unrecorded", "250", (4, 15), weight=3),
 )
 MISDEEDS = (
-    Habit("presses too much", "100", (4, 12), presses_too_much),
+    Habit("presses too much", "100", (4, 12), presses_too_much, rude=True),
     Habit("sends no RTP", "200", (3, 10), sends_nothing, rude=True),
     Habit("storms with re-INVITEs", "200", (4, 12), storms, rude=True),
     Habit("vanishes", "250", (15, 15), vanishes, rude=True),

@@ -20,7 +20,6 @@ IN_BRIEF = (
     "shipper_killed",
     "postgres_killed",
     "half_open",
-    "slow_reader",
 )
 
 
