@@ -70,12 +70,23 @@ class Recorder:
 
     async def _stop(self, effect: m.StopRecord) -> None:
         try:
-            answer = await self._ami.action("Getvar", Channel=effect.channel, Variable=MONITOR_VARIABLE)
-            if monitor := answer.get("Value"):
-                await self._ami.mix_monitor_stop(effect.channel, monitor)
-                await self._ami.action("Setvar", Channel=effect.channel, Variable=MONITOR_VARIABLE, Value="")
-        except AmiProblem as error:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    if await self._stopped(effect.channel):
+                        return
+                    await asyncio.sleep(AGAIN_S)
+        except (TimeoutError, AmiProblem) as error:
             log.debug("recording not stopped", channel=effect.channel, error=str(error))
+
+    async def _stopped(self, channel: str) -> bool:
+        try:
+            answer = await self._ami.action("Getvar", Channel=channel, Variable=MONITOR_VARIABLE)
+            if monitor := answer.get("Value"):
+                await self._ami.mix_monitor_stop(channel, monitor)
+                await self._ami.action("Setvar", Channel=channel, Variable=MONITOR_VARIABLE, Value="")
+        except (AmiDown, AmiLost, AmiTimedOut):
+            return False  # a caller who waits must not be recorded: again
+        return True
 
     async def _begin(self, effect: m.Record, *, verify: bool) -> bool:
         try:
