@@ -543,10 +543,7 @@ class _Renderer:
             "codes": Block(
                 "".join(
                     self._part("code.conf", code=code)
-                    for code in (
-                        *(codes.sign_in, codes.sign_out, codes.pause, codes.resume),
-                        *(codes.done, codes.wrap_up),
-                    )
+                    for code in (codes.sign_in, codes.sign_out, codes.pause, codes.resume)
                 )
             ),
             "trunk_contexts": Block(
