@@ -123,6 +123,23 @@ def call(call_id: str, *, format: Literal["table", "json"] = "table", state_dir:
     return 0
 
 
+@app.command
+def why(call_id: str = "", *, agent: str = "", full: bool = False, state_dir: StateDir = STATE_DIR) -> int:
+    """Why a caller still waits or was offered to whom; with --agent, why that agent has no call.
+
+    Example: cordboard why t5rn2c01k-17
+
+    Parameters
+    ----------
+    agent: an agent's name, instead of a call
+    full: decide again from the journal, and list everybody who was considered
+    """
+    from ari_app.cli import why as cli
+
+    sys.stdout.write(cli.why(state_dir, call_id, agent, full=full))
+    return 0
+
+
 report = App(name="report", help="Figures from PostgreSQL, by the definitions of docs/metrics.md.")
 app.command(report)
 
@@ -226,6 +243,11 @@ _agent_command(
 _agent_command("pause", "Pause an agent. Example: cordboard agents pause bob --reason lunch")
 _agent_command("resume", "Make a paused or not responding agent ready. Example: cordboard agents resume bob")
 _agent_command(
+    "wrap_up",
+    "Ask for a wrap-up after the present call, or for more. Example: cordboard agents wrap-up bob"
+    " Example: cordboard agents wrap-up bob",
+)
+_agent_command(
     "unlock", "Unlock an agent's PIN after too many wrong ones. Example: cordboard agents unlock bob"
 )
 
@@ -269,6 +291,74 @@ def tokens_revoke(name: str, *, state_dir: StateDir = STATE_DIR) -> int:
     from ari_app.cli import tokens as cli
 
     print(cli.revoke(state_dir, name))
+    return 0
+
+
+@agents.command(name="done")
+def agents_done(agent: str, *, disposition: str = "", note: str = "", state_dir: StateDir = STATE_DIR) -> int:
+    """End an agent's wrap-up. Example: cordboard agents done alice --disposition sold
+
+    Parameters
+    ----------
+    disposition: what came of the call, one of the queue's codes
+    note: a note about the call, kept with the caller's number and erased with it
+    """
+    from ari_app.cli import agents as cli
+    from ari_app.settings import control_path
+
+    print(cli.agents_act(control_path(state_dir), agent, "done", disposition=disposition, note=note))
+    return 0
+
+
+@agents.command(name="set")
+def agents_set(
+    agent: str, *, skills: str | None = None, queues: str | None = None, state_dir: StateDir = STATE_DIR
+) -> int:
+    """Change an agent's skills or queues at run time; what is not named is as in the files.
+
+    Example: cordboard agents set alice --skills german=3,billing=5 --queues sales,support
+
+    Parameters
+    ----------
+    skills: every skill with its level
+    queues: every queue the agent serves
+    """
+    from ari_app.cli import supervise as cli
+    from ari_app.settings import control_path
+
+    print(cli.set_agent(control_path(state_dir), agent, skills, queues))
+    return 0
+
+
+@agents.command(name="reset")
+def agents_reset(agent: str, *, state_dir: StateDir = STATE_DIR) -> int:
+    """Take an agent's skills and queues from the files again. Example: cordboard agents reset alice"""
+    return agents_set(agent, state_dir=state_dir)
+
+
+@app.command
+def crisis(switch: Literal["on", "off"], queue: str = "", *, state_dir: StateDir = STATE_DIR) -> int:
+    """Lead callers into the prepared crisis flow, or back. Example: cordboard crisis on sales
+
+    Parameters
+    ----------
+    switch: on or off
+    queue: only this queue; if not given, everything
+    """
+    from ari_app.cli import supervise as cli
+    from ari_app.settings import control_path
+
+    print(cli.crisis(control_path(state_dir), on=switch == "on", queue=queue))
+    return 0
+
+
+@app.command
+def diff(*, state_dir: StateDir = STATE_DIR) -> int:
+    """Where supervisors have departed from the files at run time. Example: cordboard diff"""
+    from ari_app.cli import supervise as cli
+    from ari_app.settings import control_path
+
+    sys.stdout.write(cli.departures(control_path(state_dir)))
     return 0
 
 
@@ -499,6 +589,7 @@ _USER_ERRORS = {
     "ReportError",
     "SecretsError",
     "SettingsError",
+    "WhyError",
 }
 """By name, so that no command pays for importing what only another one can raise."""
 

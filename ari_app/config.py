@@ -17,29 +17,32 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from ari_app import config_checks
+from ari_app import config_checks, config_queues, config_routing
 from ari_app.core.definition import (
     Agent,
     Centre,
     Codes,
+    Crisis,
     Definition,
     Flow,
     HangupNode,
     MenuNode,
     Node,
+    OverflowReason,
     PlayNode,
     Queue,
     QueueNode,
+    Relax,
+    Target,
 )
 from ari_app.problems import DefinitionErrors, Problem, Report
-from ari_app.site import Fallback, Phone, Sip, Site, Trunk
+from ari_app.site import Fallback, Hours, Phone, Sip, Site, Trunk
 from ari_app.toml_lines import KeyPath, key_lines
 
 __all__ = ["DefinitionErrors", "Loaded", "Problem", "load"]
 
 T = TypeVar("T", bound=Struct)
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 RESERVED_NAMES = ("cordboard", "anonymous")
 NODE_KINDS: dict[str, type[PlayNode | MenuNode | QueueNode | HangupNode]] = {
     "play": PlayNode,
@@ -63,6 +66,9 @@ class AgentEntry(Struct, frozen=True):
     phone: str = ""
     endpoint: str = ""
     pin: str = ""
+    skills: dict[str, int] = {}
+    groups: tuple[str, ...] = ()
+    weight: int = 1
 
 
 class FlowEntry(Struct, frozen=True):
@@ -89,6 +95,7 @@ class Draft:
 
     centre: Centre = field(default_factory=Centre)
     codes: Codes = field(default_factory=Codes)
+    crisis: Crisis = field(default_factory=Crisis)
     sip: Sip = field(default_factory=Sip)
     fallback: Fallback = field(default_factory=Fallback)
     numbers: dict[str, str] = field(default_factory=dict)
@@ -97,6 +104,7 @@ class Draft:
     agents: dict[str, AgentEntry] = field(default_factory=dict)
     phones: dict[str, Phone] = field(default_factory=dict)
     trunks: dict[str, Trunk] = field(default_factory=dict)
+    hours: dict[str, Hours] = field(default_factory=dict)
     broken: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of what is there but unreadable: references to it are not errors of their own."""
 
@@ -107,6 +115,8 @@ def load(folder: Path) -> Loaded:
     merged = _merge(folder, report)
     draft = _read(merged, report)
     config_checks.check(draft, report, folder)
+    config_routing.check(draft, report)
+    config_queues.check(draft, report)
     if report.errors:
         raise DefinitionErrors(report.sorted_errors())
     definition = _definition(draft)
@@ -115,6 +125,7 @@ def load(folder: Path) -> Loaded:
         trunks=draft.trunks,
         sip=draft.sip,
         fallback=draft.fallback,
+        hours=draft.hours,
         pins={agent: entry.pin for agent, entry in draft.agents.items() if entry.pin},
     )
     canonical = msgspec.json.encode(definition, order="deterministic")
@@ -126,11 +137,19 @@ def _definition(draft: Draft) -> Definition:
     return Definition(
         centre=draft.centre,
         codes=draft.codes,
+        crisis=draft.crisis,
         numbers=draft.numbers,
         flows=draft.flows,
         queues=draft.queues,
         agents={
-            name: Agent(name=entry.name, endpoint=entry.phone or entry.endpoint, queues=entry.queues)
+            name: Agent(
+                name=entry.name,
+                endpoint=entry.phone or entry.endpoint,
+                queues=entry.queues,
+                skills=entry.skills,
+                groups=entry.groups,
+                weight=entry.weight,
+            )
             for name, entry in draft.agents.items()
         },
     )
@@ -204,7 +223,11 @@ def _merge_table(merged: dict[str, Any], table: str, content: Any, report: Repor
 
 def _read(merged: dict[str, Any], report: Report) -> Draft:
     draft = Draft()
-    known = ("agents", "centre", "codes", "fallback", "flows", "numbers", "phones", "queues", "sip", "trunks")
+    known = (
+        *("agents", "centre", "codes", "crisis", "fallback", "flows", "hours", "numbers", "phones", "queues"),
+        *("sip", "skills", "trunks"),
+    )
+    config_routing.resolve_levels(merged, config_routing.levels_of(merged, report), report)
     for table, content in merged.items():
         if table in NOT_YET:
             report.error((table,), *NOT_YET[table])
@@ -221,8 +244,15 @@ def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Repor
             draft.centre = _struct(Centre, content, (table,), report) or draft.centre
         case "codes":
             draft.codes = _struct(Codes, content, (table,), report) or draft.codes
+        case "crisis":
+            draft.crisis = _struct(Crisis, content, (table,), report) or draft.crisis
+        case "hours":
+            for name, value in _named(draft, table, content, report):
+                _keep(draft, draft.hours, table, name, _struct(Hours, value, (table, name), report))
         case "sip":
             draft.sip = _struct(Sip, content, (table,), report) or draft.sip
+        case "skills":
+            _struct(config_routing.Skills, content, (table,), report)
         case "fallback":
             draft.fallback = _struct(Fallback, content, (table,), report) or draft.fallback
         case "numbers":
@@ -237,9 +267,7 @@ def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Repor
                 _keep(draft, draft.flows, table, name, flow_read)
         case "queues":
             for name, value in _named(draft, table, content, report):
-                _keep(
-                    draft, draft.queues, table, name, _struct(Queue, value, (table, name), report, name=name)
-                )
+                _keep(draft, draft.queues, table, name, _queue(name, value, (table, name), report))
         case "agents":
             for name, value in _named(draft, table, content, report):
                 _keep(
@@ -271,7 +299,7 @@ def _named(
     for name, value in content.items():
         if not isinstance(value, dict):
             report.error((table, name), "must be a table", f"write [{table}.{name}] and the keys below it")
-        elif not NAME.fullmatch(name):
+        elif not config_checks.NAME.fullmatch(name):
             report.error(
                 (table, name),
                 f"is no name for a {singular}",
@@ -283,6 +311,28 @@ def _named(
             yield name, value
             continue
         draft.broken.add((table, name))
+
+
+def _queue(name: str, value: dict[str, Any], path: KeyPath, report: Report) -> Queue | None:
+    rest = {key: each for key, each in value.items() if key not in ("relax", "overflow")}
+    queue = _struct(Queue, rest, path, report, name=name)
+    written = value.get("relax", [])
+    if not isinstance(written, list) or not all(isinstance(each, dict) for each in written):
+        report.error(
+            (*path, "relax"), "must be a list of tables", f"write [[{'.'.join(map(str, path))}.relax]]"
+        )
+        return None
+    targets: dict[OverflowReason, Target] = {}
+    for reason, each in config_queues.overflow_of(
+        value.get("overflow", {}), (*path, "overflow"), report
+    ).items():
+        target = _struct(Target, each, (*path, "overflow", reason), report)
+        if target is not None:
+            targets[reason] = target
+    steps = [_struct(Relax, each, (*path, "relax", n), report) for n, each in enumerate(written)]
+    if queue is None or None in steps:
+        return None
+    return msgspec.structs.replace(queue, relax=tuple(steps), overflow=config_queues.assembled(targets))
 
 
 def _flow(value: dict[str, Any], path: KeyPath, report: Report) -> Flow | None:
@@ -302,7 +352,7 @@ def _node(name: str, content: Any, path: KeyPath, report: Report) -> Node | None
     if not isinstance(content, dict):
         report.error(path, "must be a table", f"write [{'.'.join(map(str, path))}] and the keys below it")
         return None
-    if not NAME.fullmatch(name):
+    if not config_checks.NAME.fullmatch(name):
         report.error(path, "is no name for a node", "use lower-case letters, digits, - and _")
         return None
     kind = content.get("kind")

@@ -21,6 +21,7 @@ from ari_app.toml_lines import KeyPath
 if TYPE_CHECKING:
     from ari_app.config import Draft
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 NUMBER = re.compile(r"\+?[0-9]{1,20}")
 CODE = re.compile(r"[*#][0-9*#]{1,7}")
 SOUND = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*")
@@ -33,7 +34,7 @@ ANY_ADDRESS = (ipaddress.IPv4Address(0), ipaddress.IPv6Address(0))
 DIGITS = "0123456789*#"
 CODECS = ("ulaw", "alaw", "g722", "opus", "gsm")
 MUSIC_CLASSES = ("default",)
-ACTIONS = ("sign_in", "sign_out", "pause", "resume")
+ACTIONS = ("sign_in", "sign_out", "pause", "resume", "done", "wrap_up")
 LONGEST_S = 86_400.0
 
 # Smallest and largest value by key; a duration not named here may be 0 and is at most a day.
@@ -52,6 +53,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "port": (1, 65_535),
     "wss_port": (1, 65_535),
     "priority": (-1000, 1000),
+    "ageing_by": (1, 1000),
+    "max_waiting": (0, 100_000),
+    "wrap_up_extend_s": (1, 3600),
+    "wrap_up_max_s": (1, LONGEST_S),
 }
 
 
@@ -112,7 +117,8 @@ def _check_text(value: str, path: KeyPath, report: Report) -> None:
         )
 
 
-def _check_sounds(sounds: Iterable[str], path: KeyPath, report: Report) -> None:
+def check_sounds(sounds: Iterable[str], path: KeyPath, report: Report) -> None:
+    """Reports what is no name of a sound file."""
     for index, sound in enumerate(sounds):
         if not SOUND.fullmatch(sound):
             report.error(
@@ -122,11 +128,12 @@ def _check_sounds(sounds: Iterable[str], path: KeyPath, report: Report) -> None:
             )
 
 
-def _reference(draft: Draft, table: str, name: str, path: KeyPath, report: Report) -> bool:
+def reference(draft: Draft, table: str, name: str, path: KeyPath, report: Report) -> bool:
+    """Whether ``table`` has ``name``; reported if not."""
     names: dict[str, Any] = getattr(draft, table)
     if name in names or (table, name) in draft.broken:
         return True
-    singular = table.removesuffix("s")
+    singular = "hours" if table == "hours" else table.removesuffix("s")
     written = {*names, *(each for where, each in draft.broken if where == table)}
     report.error(path, f"names the {singular} {name!r}, which is not defined", meant(name, written))
     return False
@@ -188,7 +195,7 @@ def _check_numbers(draft: Draft, report: Report) -> None:
             report.error(
                 ("numbers", number), "is no number", 'use digits, with + in front if need be: "+4930123"'
             )
-        _reference(draft, "flows", flow, ("numbers", number), report)
+        reference(draft, "flows", flow, ("numbers", number), report)
 
 
 # ---------------------------------------------------------------- flows
@@ -226,19 +233,28 @@ def _check_flow(draft: Draft, name: str, flow: Flow, report: Report) -> None:
         _check_node(draft, (*path, "nodes", node_name), node, report)
     if not broken:
         _check_paths(path, flow, report)
-    if name not in draft.numbers.values():
+    if name not in {*draft.numbers.values(), *_other_ways(draft)}:
         report.warn(path, "no number leads here", f'add "NUMBER" = "{name}" to [numbers], or remove the flow')
 
 
+def _other_ways(draft: Draft) -> Iterator[str]:
+    """Flows that something else than a number leads to."""
+    yield draft.crisis.flow
+    for queue in draft.queues.values():
+        for reason in queue.overflow.__struct_fields__:
+            target = getattr(queue.overflow, reason)
+            yield target.flow if target is not None else ""
+
+
 def _check_node(draft: Draft, path: KeyPath, node: Node, report: Report) -> None:
-    _check_sounds(node.sounds, (*path, "sounds"), report)
+    check_sounds(node.sounds, (*path, "sounds"), report)
     if isinstance(node, QueueNode):
-        _reference(draft, "queues", node.queue, (*path, "queue"), report)
+        reference(draft, "queues", node.queue, (*path, "queue"), report)
     if isinstance(node, PlayNode) and not node.sounds:
         report.error((*path, "sounds"), "is empty", "name at least one sound")
     if isinstance(node, MenuNode):
-        _check_sounds(node.invalid_sounds, (*path, "invalid_sounds"), report)
-        _check_sounds(node.timeout_sounds, (*path, "timeout_sounds"), report)
+        check_sounds(node.invalid_sounds, (*path, "invalid_sounds"), report)
+        check_sounds(node.timeout_sounds, (*path, "timeout_sounds"), report)
         if not node.choices:
             report.error((*path, "choices"), "is empty", 'write choices = {1 = "sales"}')
         for digit in node.choices:
@@ -313,6 +329,12 @@ def _check_queues(draft: Draft, report: Report) -> None:
         for node in flow.nodes.values()
         if isinstance(node, QueueNode)
     }
+    overflowing = {
+        target.queue
+        for queue in draft.queues.values()
+        for target in (getattr(queue.overflow, reason) for reason in queue.overflow.__struct_fields__)
+        if target is not None
+    }
     for name, queue in draft.queues.items():
         path = ("queues", name)
         _check_text(queue.name, (*path, "name"), report)
@@ -326,7 +348,7 @@ def _check_queues(draft: Draft, report: Report) -> None:
             )
         if name not in served and not any(table == "agents" for table, _ in draft.broken):
             report.warn(path, "no agent serves this queue", f'add "{name}" to an agent\'s queues')
-        if name not in filled and not any(table == "flows" for table, _ in draft.broken):
+        if name not in filled | overflowing and not any(table == "flows" for table, _ in draft.broken):
             report.warn(path, "no flow leads callers here", "add a node of kind queue, or remove the queue")
 
 
@@ -351,7 +373,7 @@ def _check_agents(draft: Draft, report: Report) -> None:
             if queue in agent.queues[:index]:
                 report.error((*path, "queues", index), f"names {queue!r} twice", "name each queue once")
             else:
-                _reference(draft, "queues", queue, (*path, "queues", index), report)
+                reference(draft, "queues", queue, (*path, "queues", index), report)
         if agent.pin:
             try:
                 pins.parse_hash(agent.pin)
@@ -370,7 +392,7 @@ def _check_agent_phone(draft: Draft, name: str, report: Report) -> None:
             "write phone (one that [phones.*] defines) or endpoint (one of your own PBX), not both",
         )
     elif agent.phone:
-        if _reference(draft, "phones", agent.phone, (*path, "phone"), report):
+        if reference(draft, "phones", agent.phone, (*path, "phone"), report):
             phone = draft.phones.get(agent.phone)
             if phone is not None and phone.role != "agent":
                 report.error(
@@ -590,7 +612,7 @@ def ipaddress_or_none(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
 
 def _check_fallback(draft: Draft, report: Report) -> None:
     fallback = draft.fallback
-    _check_sounds(fallback.sounds, ("fallback", "sounds"), report)
+    check_sounds(fallback.sounds, ("fallback", "sounds"), report)
     path = ("fallback", "target")
     if fallback.kind != "dial":
         if fallback.target:
@@ -604,11 +626,11 @@ def _check_fallback(draft: Draft, report: Report) -> None:
             path, "is missing", 'name a phone ("alice") or a number over a trunk ("+4930123@provider")'
         )
     elif not at:
-        _reference(draft, "phones", number, path, report)
+        reference(draft, "phones", number, path, report)
     else:
         if not NUMBER.fullmatch(number):
             report.error(path, f"{number!r} is no number", "use digits, with + in front if need be")
-        _reference(draft, "trunks", trunk, path, report)
+        reference(draft, "trunks", trunk, path, report)
 
 
 def _is_network(text: str) -> bool:

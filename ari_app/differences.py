@@ -22,6 +22,8 @@ def differences(running: Loaded, new: Loaded) -> list[str]:
     return [
         *_fields("centre", old_core.centre, core.centre),
         *_fields("codes", old_core.codes, core.codes),
+        *_fields("crisis", old_core.crisis, core.crisis),
+        *_table("hours", old_site.hours, site.hours),
         *_numbers(old_core.numbers, core.numbers),
         *_flows(old_core.flows, core.flows),
         *_table("queue", old_core.queues, core.queues),

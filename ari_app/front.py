@@ -12,10 +12,11 @@ import structlog
 from ari_app.agi.requests import AgentStatus, QueueStatus
 from ari_app.attributes import Attributes
 from ari_app.core import messages as m
+from ari_app.core.staff import Departure
 from ari_app.engine import Engine
 from ari_app.store.journal import Journal, JournalError
 from ari_app.timed_journal import TimedJournal
-from ari_app.web.control import Counter
+from ari_app.web.control import Counter, Wish
 from ari_app.web.messages import EventRow, Readiness, Vitals
 from ari_app.web.view import AgentView, View
 
@@ -59,8 +60,23 @@ class Front:
     def agent(self, name: str) -> AgentView | None:
         return self._local.agent(name)
 
-    async def ask(self, item: m.AgentAsked | m.CallAsked) -> None:
+    async def ask(self, item: Wish) -> None:
         await self._local.ask(item)
+
+    def refusal(self, item: m.AgentAsked | m.AgentSkillsChanged | m.CrisisAsked) -> str:
+        return self._local.refusal(item)
+
+    def note(self, call: str, text: str) -> str:
+        return self._local.note(call, text)
+
+    def departures(self) -> list[Departure]:
+        return self._local.departures()
+
+    def why_call(self, call: str) -> tuple[str, ...]:
+        return self._local.why_call(call)
+
+    def why_agent(self, name: str) -> tuple[str, ...]:
+        return self._local.why_agent(name)
 
     def ready(self) -> Readiness:
         return self._local.ready()
@@ -100,7 +116,7 @@ class Front:
         offered = sum(call.queue == queue and call.state == "offered" for call in floor.state.calls.values())
         served = floor.state.matching and not self._engine.suspended
         return QueueStatus(
-            waiting=len(floor.lines.get(queue, ())) + offered,
+            waiting=floor.matcher.waiting(queue) + offered,
             ready=sum(agent.available(now_ns) for agent in agents) if served else 0,
             open=served and any(agent.state != "signed_out" for agent in agents),
         )

@@ -80,7 +80,7 @@ def log_event(event: m.AnyEvent) -> None:
     facts = {
         name: value
         for name, value in msgspec.structs.asdict(event).items()
-        if name not in _LEFT_OUT and value not in ("", 0)
+        if name not in _LEFT_OUT and (isinstance(value, bool) or value not in ("", 0))
     }
     if isinstance(event, _LOUD):
         log.warning(words, **facts)

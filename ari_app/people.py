@@ -65,6 +65,16 @@ class People:
         self._remember(call, person)
         return person
 
+    def note(self, call: str, text: str) -> bool:
+        """Keep an agent's note of a call; False if the caller's row is gone.
+
+        Raises:
+            JournalUnavailable: it cannot be written now.
+        """
+        kept = self._journal.put_note(call, text)
+        self._cache.pop(call, None)
+        return kept
+
     def display(self, call: str, queue_name: str) -> str:
         """The caller id an agent's phone shows: queue and caller, as ``"Sales: Ann" <+4930...>``."""
         person = self.of(call)

@@ -16,8 +16,7 @@ import structlog
 from ari_app.ari import snapshot as ari_snapshot
 from ari_app.ari.client import AriLink
 from ari_app.ari.translate import Translator
-from ari_app.core import messages as m
-from ari_app.core import topology
+from ari_app.core import messages as m, topology
 from ari_app.core.floor import Floor
 from ari_app.engine import Engine
 from ari_app.store.journal import Journal

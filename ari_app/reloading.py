@@ -15,8 +15,9 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
-from ari_app import config, settings
+from ari_app import config, hours, settings
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import AriError
 from ari_app.ari.translate import Entries, Translator
@@ -117,6 +118,8 @@ class Reloader:
         self.loaded = new
         for agent in sorted({*old.definition.agents} - {*new.definition.agents}):
             self._engine.submit(m.AgentAsked(agent, "sign_out", "removed", "reload"))
+        zone = new.definition.centre.time_zone
+        self._engine.submit(hours.given(new.site.hours, zone, self._engine.clock.now_ns()))
         await self._subscribe(old, new)
         await _in_time(self._engine.ask(given))
 
@@ -204,7 +207,9 @@ def _read_all(folder: Path) -> dict[str, str]:
 def _foreign(old: Loaded, new: Loaded, *, written_elsewhere: bool) -> list[str]:
     """What somebody else has to do to an Asterisk whose files are not written here."""
     old_core, core = old.definition, new.definition
-    touched = old.site != new.site or old_core.numbers != core.numbers or old_core.codes != core.codes
+    # Opening hours are no matter of Asterisk's.
+    sites = [replace(loaded.site, hours={}) for loaded in (old, new)]
+    touched = sites[0] != sites[1] or old_core.numbers != core.numbers or old_core.codes != core.codes
     if not touched:
         return []
     if written_elsewhere:

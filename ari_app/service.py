@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from ari_app import clock as clocks
-from ari_app import config, recovery, sdnotify
+from ari_app import clock as clocks, config, hours, recovery, sdnotify
 from ari_app.agi import server as agi
 from ari_app.ami.adapter import AmiAdapter
 from ari_app.ami.effects import Recorder, Timeouts
@@ -24,8 +23,10 @@ from ari_app.ari.effects import AriEffects
 from ari_app.ari.errors import AriError
 from ari_app.ari.translate import ALLOWED_EVENTS, Translator
 from ari_app.attributes import Attributes
-from ari_app.core import messages as m
+from ari_app.core import messages as m, why
 from ari_app.core.floor import Floor
+from ari_app.core.refusal import refusal
+from ari_app.core.staff import Departure, departures
 from ari_app.engine import Engine
 from ari_app.front import Front
 from ari_app.log import log_event
@@ -48,6 +49,7 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_S = 5.0
 CLOSE_AGAIN_S = 0.5
+HOURS_AGAIN_S = 6 * 3600.0
 CALLS_FIRST_S = 1.0
 SHIPPER_AGAIN_S = 1.0
 STOP_LIMIT_S = 5.0
@@ -127,7 +129,8 @@ class Service:
         started = m.EngineStarted(
             recovery.new_epoch(), self._journal.node, clocks.boot_id(), clock.offset_ns, VERSION
         )
-        engine.take([started, m.DefinitionGiven(self._loaded.definition, self._loaded.digest)])
+        given = m.DefinitionGiven(self._loaded.definition, self._loaded.digest)
+        engine.take([started, given, self._hours()])
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -136,6 +139,7 @@ class Service:
                 tasks.create_task(self._ami.run())
                 tasks.create_task(self._close_gaps())
                 tasks.create_task(self._keep_house())
+                tasks.create_task(self._keep_hours())
                 tasks.create_task(self._serve_people(tasks))
                 if address := self.settings.agi:
                     tasks.create_task(agi.serve(self._front, address.host, address.port))
@@ -180,13 +184,26 @@ class Service:
         """Sync and prune the journal, off the loop."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            live = frozenset(self.engine.floor.state.calls)
+            state = self.engine.floor.state
+            # Who wraps a call up may still note something of it.
+            live = frozenset(state.calls) | {agent.call for agent in state.agents.values() if agent.call}
             self._attributes.prune(self._clock.now_ns())
             try:
                 await asyncio.to_thread(self._journal.checkpoint)
                 await asyncio.to_thread(self._journal.prune, live)
             except JournalError as error:
                 log.warning("journal not tidied", error=str(error))
+
+    def _hours(self) -> m.HoursGiven:
+        loaded = self._reloader.loaded
+        zone = loaded.definition.centre.time_zone
+        return hours.given(loaded.site.hours, zone, self._clock.now_ns())
+
+    async def _keep_hours(self) -> None:
+        """Work opening hours out again, long before what is known of them ends."""
+        while True:
+            await asyncio.sleep(HOURS_AGAIN_S)
+            self.engine.submit(self._hours())
 
     async def _ship(self) -> None:
         """Keep the shipper, a process of its own, alive."""
@@ -302,9 +319,32 @@ class Service:
         """One agent at this instant."""
         return build_agent(self.engine.floor, name, self._clock.now_ns())
 
-    async def ask(self, item: m.AgentAsked | m.CallAsked) -> None:
+    def why_call(self, call: str) -> tuple[str, ...]:
+        """Why this live call still waits."""
+        return why.caller(self.engine.floor, call, self._clock.now_ns())
+
+    def why_agent(self, name: str) -> tuple[str, ...]:
+        """Why this agent has no call, or has one."""
+        return why.agent(self.engine.floor, name, self._clock.now_ns())
+
+    async def ask(self, item: control.Wish) -> None:
         """A wish from the terminal or the API; returns when it is committed."""
         await self.engine.ask(item)
+
+    def refusal(self, item: m.AgentAsked | m.AgentSkillsChanged | m.CrisisAsked) -> str:
+        """Why the wish makes no sense now."""
+        return refusal(self.engine.floor, item)
+
+    def note(self, call: str, text: str) -> str:
+        """Keep an agent's note of a call; "" or why it could not be kept."""
+        try:
+            return "" if self._people.note(call, text) else "the caller's row is erased, and notes with it"
+        except JournalError as error:
+            return str(error)
+
+    def departures(self) -> list[Departure]:
+        """Where supervisors have departed from the files."""
+        return departures(self.engine.floor)
 
     async def reload(self, *, dry_run: bool) -> Reloaded:
         """The definition folder, taken over as it is now."""

@@ -95,6 +95,22 @@ class Fallback(Struct, frozen=True, forbid_unknown_fields=True):
     sounds: tuple[str, ...] = ("sorry", "vm-nobodyavail", "please-try-call-later", "goodbye")
 
 
+class Hours(Struct, frozen=True, forbid_unknown_fields=True):
+    """Opening hours by local time; each day has spans such as "09:00-17:00". ``holidays``: days that are
+    closed, "2026-12-24" or "12-25" (every year); ``special``: days with spans of their own."""
+
+    time_zone: str = ""
+    mon: tuple[str, ...] = ()
+    tue: tuple[str, ...] = ()
+    wed: tuple[str, ...] = ()
+    thu: tuple[str, ...] = ()
+    fri: tuple[str, ...] = ()
+    sat: tuple[str, ...] = ()
+    sun: tuple[str, ...] = ()
+    holidays: tuple[str, ...] = ()
+    special: dict[str, tuple[str, ...]] = {}
+
+
 class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """``pins`` maps an agent to a hashed PIN; an agent without one gets a generated one."""
 
@@ -103,6 +119,7 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     sip: Sip = Sip()
     fallback: Fallback = Fallback()
     pins: dict[str, str] = {}
+    hours: dict[str, Hours] = {}
 
     @property
     def transports(self) -> tuple[Transport, ...]:

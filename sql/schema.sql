@@ -12,7 +12,7 @@ CREATE TABLE agent_intervals (
     to_ns bigint,
     CONSTRAINT agent_intervals_pkey PRIMARY KEY (node, agent, seq),
     CONSTRAINT agent_intervals_in_time CHECK ((to_ns >= from_ns)),
-    CONSTRAINT agent_intervals_state CHECK ((state = ANY (ARRAY['signed_out'::text, 'ready'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'wrap_up'::text, 'paused'::text, 'not_responding'::text, 'releasing'::text])))
+    CONSTRAINT agent_intervals_state CHECK ((state = ANY (ARRAY['signed_out'::text, 'ready'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'wrap_up'::text, 'paused'::text, 'not_responding'::text, 'releasing'::text, 'unreachable'::text, 'other_call'::text])))
 );
 CREATE INDEX agent_intervals_by_start ON public.agent_intervals USING btree (from_ns);
 CREATE UNIQUE INDEX agent_intervals_one_open ON public.agent_intervals USING btree (node, agent) WHERE (to_ns IS NULL);
@@ -49,13 +49,14 @@ CREATE TABLE calls (
     hold_ns bigint NOT NULL,
     wrap_up_ns bigint NOT NULL,
     quarantined boolean NOT NULL,
+    disposition text NOT NULL DEFAULT ''::text,
     CONSTRAINT calls_pkey PRIMARY KEY (node, call),
     CONSTRAINT calls_ended_by CHECK ((ended_by = ANY (ARRAY['caller'::text, 'agent'::text, 'system'::text]))),
     CONSTRAINT calls_entered CHECK (((entered_ns IS NULL) = (queue = ''::text))),
     CONSTRAINT calls_misses_check CHECK ((misses >= 0)),
     CONSTRAINT calls_offers_check CHECK ((offers >= 0)),
     CONSTRAINT calls_one_terminal CHECK ((((ended_ns IS NULL) = (outcome IS NULL)) AND ((ended_ns IS NULL) = (ended_by IS NULL)))),
-    CONSTRAINT calls_outcome CHECK ((outcome = ANY (ARRAY['answered'::text, 'abandoned'::text, 'left_in_flow'::text, 'system'::text, 'fallback'::text, 'rejected'::text])))
+    CONSTRAINT calls_outcome CHECK ((outcome = ANY (ARRAY['answered'::text, 'abandoned'::text, 'left_in_flow'::text, 'system'::text, 'fallback'::text, 'rejected'::text, 'overflowed'::text, 'timed_out'::text])))
 );
 CREATE INDEX calls_by_opening ON public.calls USING btree (opened_ns);
 CREATE INDEX calls_by_queue ON public.calls USING btree (queue, entered_ns) WHERE (queue <> ''::text);
@@ -63,9 +64,10 @@ COMMENT ON TABLE calls IS 'One row a call';
 COMMENT ON COLUMN calls.number IS 'The centre''s own number that was dialled; the caller''s is in people';
 COMMENT ON COLUMN calls.choice IS 'The node of the flow that the caller chose last';
 COMMENT ON COLUMN calls.waited_ns IS 'From entering the queue to the answer or the end; null while waiting';
-COMMENT ON COLUMN calls.outcome IS 'answered: talked to an agent; abandoned: hung up while waiting; left_in_flow: hung up in the menu; system: ended by the system; fallback: left to the dialplan''s static fallback; rejected: no flow for the number';
+COMMENT ON COLUMN calls.outcome IS 'answered: talked to an agent; abandoned: hung up while waiting; left_in_flow: hung up in the menu; system: ended by the system; fallback: left to the dialplan''s static fallback; rejected: no flow for the number; overflowed, timed_out: a queue''s rules led out of the centre';
 COMMENT ON COLUMN calls.cause IS 'Q.850, 0 = unknown';
 COMMENT ON COLUMN calls.quarantined IS 'The program failed on this call and set it apart';
+COMMENT ON COLUMN calls.disposition IS 'What the agent said came of it: one of the queue''s codes';
 
 CREATE TABLE decisions (
     node text NOT NULL,
@@ -138,9 +140,10 @@ CREATE TABLE people (
     number text NOT NULL,
     name text NOT NULL,
     change bigint NOT NULL,
+    note text NOT NULL DEFAULT ''::text,
     CONSTRAINT people_pkey PRIMARY KEY (node, call_id)
 );
-COMMENT ON TABLE people IS 'Number and name of each caller, as they came; blank once erased';
+COMMENT ON TABLE people IS 'Number and name of each caller, as they came, and the agent''s note; blank once erased';
 
 CREATE TABLE queues (
     node text NOT NULL,
@@ -195,6 +198,27 @@ CREATE UNIQUE INDEX segments_one_open_a_party ON public.segments USING btree (no
 COMMENT ON TABLE segments IS 'Who was in which state of a call, with whom, from when to when';
 COMMENT ON COLUMN segments.seq IS 'events.ordinal of the event that began it';
 
+CREATE TABLE visits (
+    node text NOT NULL,
+    call text NOT NULL,
+    seq bigint NOT NULL,
+    queue text NOT NULL,
+    from_ns bigint NOT NULL,
+    fate text NOT NULL,
+    reason text NOT NULL,
+    to_ns bigint,
+    waited_ns bigint,
+    CONSTRAINT visits_pkey PRIMARY KEY (node, call, seq),
+    CONSTRAINT visits_fate CHECK ((fate = ANY (ARRAY['waiting'::text, 'answered'::text, 'abandoned'::text, 'overflowed'::text, 'timed_out'::text, 'lost'::text]))),
+    CONSTRAINT visits_in_time CHECK ((to_ns >= from_ns)),
+    CONSTRAINT visits_over CHECK ((((fate = 'waiting'::text) = (to_ns IS NULL)) AND ((fate = 'waiting'::text) = (waited_ns IS NULL))))
+);
+CREATE INDEX visits_by_queue ON public.visits USING btree (queue, from_ns);
+CREATE UNIQUE INDEX visits_one_open_a_call ON public.visits USING btree (node, call) WHERE (to_ns IS NULL);
+COMMENT ON TABLE visits IS 'A call''s stays in queues; offered = answered + abandoned + overflowed + timed_out + lost + waiting';
+COMMENT ON COLUMN visits.seq IS 'events.ordinal of the event that began it';
+COMMENT ON COLUMN visits.reason IS 'Of overflowed: full, no_agents, closed, holiday or crisis; of lost: the call''s outcome';
+
 CREATE OR REPLACE FUNCTION public.instant(ns bigint)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -238,26 +262,31 @@ COMMENT ON VIEW call_list IS 'One row a call, with the caller, and whether the a
 CREATE VIEW queue_calls AS
  SELECT c.node,
     c.call,
-    c.queue,
-    COALESCE(NULLIF(q.name, ''::text), c.queue) AS name,
-    c.entered_ns,
-    c.waited_ns,
-    c.talk_ns,
-    c.hold_ns,
-    c.wrap_up_ns,
+    v.queue,
+    COALESCE(NULLIF(q.name, ''::text), v.queue) AS name,
+    v.from_ns AS entered_ns,
+    v.waited_ns,
         CASE
-            WHEN c.answered_ns IS NOT NULL THEN 'answered'::text
-            WHEN c.ended_ns IS NULL THEN 'waiting'::text
-            WHEN c.outcome = 'abandoned'::text THEN 'abandoned'::text
-            ELSE 'lost'::text
-        END AS fate,
-    COALESCE(c.answered_ns IS NULL AND c.outcome = 'abandoned'::text AND c.waited_ns < q.short_abandon_ns, false) AS short,
-    COALESCE(c.waited_ns <= q.service_level_ns, false) AS within,
-    c.ended_ns IS NOT NULL OR c.answered_ns IS NOT NULL AS left_queue
-   FROM calls c
-     LEFT JOIN queues q ON q.node = c.node AND q.queue = c.queue
-  WHERE c.entered_ns IS NOT NULL;
-COMMENT ON VIEW queue_calls IS 'The calls behind every figure of a queue, with their fate';
+            WHEN v.fate = 'answered'::text THEN c.talk_ns
+            ELSE 0::bigint
+        END AS talk_ns,
+        CASE
+            WHEN v.fate = 'answered'::text THEN c.hold_ns
+            ELSE 0::bigint
+        END AS hold_ns,
+        CASE
+            WHEN v.fate = 'answered'::text THEN c.wrap_up_ns
+            ELSE 0::bigint
+        END AS wrap_up_ns,
+    v.fate,
+    COALESCE(v.fate = 'abandoned'::text AND v.waited_ns < q.short_abandon_ns, false) AS short,
+    COALESCE(v.waited_ns <= q.service_level_ns, false) AS within,
+    v.to_ns IS NOT NULL AS left_queue,
+    v.reason
+   FROM visits v
+     JOIN calls c ON c.node = v.node AND c.call = v.call
+     LEFT JOIN queues q ON q.node = v.node AND q.queue = v.queue;
+COMMENT ON VIEW queue_calls IS 'The calls behind every figure of a queue, with their fate there';
 
 CREATE VIEW agent_times AS
  SELECT node,

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from ari_app.ari import models as ari
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import PlaybackNotFound
-from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, Entries
+from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, OFFLINE, Entries
 from ari_app.core.messages import CodeDialled
-from ari_app.core.topology import LEG_MARK, ChannelSeen, Role, Snapshot
+from ari_app.core.topology import LEG_MARK, ChannelSeen, PhoneAt, Role, Snapshot
 
 _STASIS = "Stasis"
 _UP = "Up"
@@ -30,9 +30,10 @@ async def take(
     listing = (
         link.request("GET", "channels"),
         link.request("GET", "bridges"),
+        link.request("GET", "endpoints/PJSIP"),
         link.request("GET", "asterisk/info", params={"only": "status"}),
     )
-    (channels, bridges, about), running = await asyncio.gather(
+    (channels, bridges, endpoints, about), running = await asyncio.gather(
         asyncio.gather(*listing), asyncio.gather(*(_runs(link, playback) for playback in wanted))
     )
     seen = {}
@@ -42,8 +43,13 @@ async def take(
             on_person(channel.id, channel.caller.number, channel.caller.name)
     found = {b.id: frozenset(b.channels) for b in bridges.decode(list[ari.Bridge])}
     alive = frozenset(p for p, runs in zip(wanted, running, strict=True) if runs)
+    phones = {
+        agent: PhoneAt(endpoint.state != OFFLINE, endpoint.channel_ids)
+        for endpoint in endpoints.decode(list[ari.Endpoint])
+        if (agent := entries.agents.get(endpoint.resource)) is not None
+    }
     status = about.decode(ari.AsteriskInfo).status
-    return Snapshot(seen, found, alive, ari.instant_ns(status.startup_time) if status else 0)
+    return Snapshot(seen, found, alive, phones, ari.instant_ns(status.startup_time) if status else 0)
 
 
 async def _runs(link: AriLink, playback: str) -> bool:

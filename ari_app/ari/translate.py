@@ -27,11 +27,15 @@ ALLOWED_EVENTS = (
     "ChannelStateChange",
     "ChannelDtmfReceived",
     "PlaybackFinished",
+    "ChannelCreated",
+    "EndpointStateChange",
 )
 """Each event costs Asterisk and us; these are the ones a decision depends on."""
 
 _PJSIP_NAME = re.compile(r"PJSIP/(?P<endpoint>.+)-[0-9a-f]{8}\Z")
 _RINGING = "Ringing"
+OFFLINE = "offline"
+"""An endpoint's state when no contact of it can be reached (``unknown``: it has none to ask)."""
 
 
 def endpoint_of(channel_name: str) -> str:
@@ -52,6 +56,8 @@ class Entries:
             codes.sign_out: "sign_out",
             codes.pause: "pause",
             codes.resume: "resume",
+            codes.done: "done",
+            codes.wrap_up: "wrap_up",
         }
 
     def arrival(self, channel: ari.Channel, *, adopted: bool = False) -> m.CallArrived | m.CodeDialled:
@@ -95,6 +101,14 @@ class Translator:
                     return m.LegRinging(event.channel.id)
             case ari.ChannelDtmfReceived():
                 return self._pressed(event)
+            case ari.ChannelCreated():
+                agent = self.entries.agents.get(endpoint_of(event.channel.name))
+                if agent is not None and LEG_MARK not in event.channel.id:
+                    return m.OtherCallSeen(agent, event.channel.id)
+            case ari.EndpointStateChange():
+                agent = self.entries.agents.get(event.endpoint.resource)
+                if agent is not None:
+                    return m.PhoneSeen(agent, event.endpoint.state != OFFLINE)
             case ari.PlaybackFinished():
                 return m.PromptEnded(event.playback.id, event.playback.state == "done")
             case _:

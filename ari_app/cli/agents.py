@@ -49,14 +49,16 @@ def agents_table(view: View, form: output.Format = "table", width: int | None = 
     return output.as_text(output.table(COLUMNS, rows, right=("handled",)), width)
 
 
-def agents_act(socket: Path, agent: str, action: Action | str, reason: str = "") -> str:
+def agents_act(
+    socket: Path, agent: str, action: Action | str, reason: str = "", disposition: str = "", note: str = ""
+) -> str:
     """Ask something of an agent; the sentence that says what came of it.
 
     Raises:
         Refused: it makes no sense now, or there is no such agent (with the nearest names).
         ControlError: Cordboard does not answer.
     """
-    return ControlClient(socket).act(agent, action, reason, by="terminal").said
+    return ControlClient(socket).act(agent, action, reason, "terminal", disposition, note).said
 
 
 def row(agent: AgentView, now_ns: int) -> tuple[object, ...]:

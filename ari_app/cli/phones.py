@@ -105,6 +105,8 @@ def _numbers(loaded: Loaded) -> list[tuple[str, str]]:
         (codes.sign_out, "agent signs out"),
         (codes.pause, "agent pauses"),
         (codes.resume, "agent takes calls again"),
+        (codes.done, "agent is done with the wrap-up"),
+        (codes.wrap_up, "agent asks for (more) wrap-up"),
     )
     flows = [(number, f"calls: flow {flow}") for number, flow in loaded.definition.numbers.items()]
     return [*flows, *((code, what) for code, what in wishes if code)]

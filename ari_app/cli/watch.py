@@ -102,9 +102,14 @@ def _headline(view: View, now_ns: int) -> Text:
 
 
 def _alarms(view: View) -> list[Text]:
-    if view.matching:
-        return []
-    return [Text("No calls are offered now: Asterisk is being compared or cannot be reached", "bold red")]
+    alarms: list[Text] = []
+    if not view.matching:
+        said = "No calls are offered now: Asterisk is being compared or cannot be reached"
+        alarms.append(Text(said, "bold red"))
+    if view.crisis:
+        what = ", ".join(each.queue or "everything" for each in view.crisis)
+        alarms.append(Text(f"Emergency switch on: {printable(what, 100)}", "bold white on red"))
+    return alarms
 
 
 def _cut(title: str, content: Table, total: int, shown: int) -> RenderableType:
@@ -121,7 +126,7 @@ def _queues(queues: Sequence[QueueView], now_ns: int, wide: bool) -> Table:
     columns = ["queue", "waiting", "longest", "talking", "ready", "offered", "answered", "left", "SL"]
     if wide:
         columns[5:5] = ["agents"]
-        columns += ["mean wait", "lost"]
+        columns += ["mean wait", "sent on", "lost"]
     rows = []
     for queue in queues:
         today = queue.today
@@ -139,7 +144,8 @@ def _queues(queues: Sequence[QueueView], now_ns: int, wide: bool) -> Table:
         ]
         if wide:
             row[5:5] = [", ".join(f"{n} {words.state(s)}" for s, n in sorted(queue.agents.items()))]
-            row += ["–" if today.asa_ns is None else duration(today.asa_ns), today.lost]
+            row += ["–" if today.asa_ns is None else duration(today.asa_ns)]
+            row += [today.overflowed + today.timed_out, today.lost]
         rows.append(row)
     right = [name for name in columns if name not in ("queue", "agents")]
     return output.table(columns, rows, right=right)

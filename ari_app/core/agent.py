@@ -20,6 +20,9 @@ HELD: frozenset[m.AgentStateName] = frozenset({"reserved", "ringing", "talking",
 RESTS: frozenset[m.LapseReason] = frozenset({"no_answer", "busy", "declined", "unreachable", "failed"})
 """After these the agent is left alone for a while; the others are not the agent's doing."""
 
+HOMES: frozenset[m.AgentStateName] = frozenset({"ready", "unreachable", "other_call"})
+"""The states of an agent who wants calls and has none; which of them is a fact of the phone."""
+
 _FREED: m.AgentStateName = "ready"  # AgentFreed names its own target; the table only allows it
 
 MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
@@ -43,9 +46,14 @@ MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
     ("ringing", m.OfferLapsed): "releasing",
     ("ringing", m.CallConnected): "talking",
     ("talking", m.CallBridged): "talking",
+    ("talking", m.WrapUpRequested): "talking",
+    ("talking", m.DispositionGiven): "talking",
     ("talking", m.ConnectFailed): "releasing",
     ("talking", m.CallEnded): "releasing",
     ("releasing", m.WrapUpStarted): "wrap_up",
+    ("releasing", m.DispositionGiven): "releasing",
+    ("wrap_up", m.WrapUpExtended): "wrap_up",
+    ("wrap_up", m.DispositionGiven): "wrap_up",
     ("releasing", m.LegReleased): "releasing",
     ("releasing", m.ReleaseAwaited): "releasing",
     ("releasing", m.AgentFreed): _FREED,
@@ -61,6 +69,15 @@ MOVES.update(
     }
 )
 """While held, a wish moves ``after`` and not the state."""
+MOVES.update(
+    {
+        (home, kind): target
+        for home in ("unreachable", "other_call")
+        for (state, kind), target in list(MOVES.items())
+        if state == "ready" and kind is not m.OfferMade
+    }
+)
+"""Who wants calls and cannot be rung may do all that a ready agent may, but be offered a call."""
 
 
 class Agent(Struct):
@@ -80,17 +97,63 @@ class Agent(Struct):
     not_before_ns: int = 0
     """No offer before this instant (the rest after a refused or missed one)."""
     wrap_until_ns: int = 0
+    wrap_limit_ns: int = 0
+    """How far the wrap-up can be extended; 0 = not at all."""
+    wrap_queue: str = ""
+    """The queue whose call the wrap-up is about."""
+    wants_wrap_up: bool = False
+    disposition: str = ""
+    """Given for the present call."""
     release_at_ns: int = 0
     misses: int = 0
     rests: bool = False
     """Whether the lapsed offer earns the queue's pause before the next one."""
+    reachable: bool = True
+    """Until Asterisk says otherwise: a phone of an existing PBX may never be told about."""
+    other_calls: tuple[str, ...] = ()
+    """Channels at the agent's phone that are none of ours."""
     pin_failures: int = 0
     locked_until_ns: int = 0
     handled: int = 0
+    """Conversations since the agent signed in."""
+    last_call_ns: int = 0
+    """When the last conversation ended."""
+    busy_ns: int = 0
+    ready_ns: int = 0
+    """Time held by calls and time ready since the agent signed in, up to ``since_ns``."""
+
+    def at_work(self) -> bool:
+        """Signed in, and to stay so after the present call."""
+        return (self.after if self.held() else self.state) != "signed_out"
+
+    def working(self) -> bool:
+        """Signed in, and neither paused, not responding nor out of reach: takes calls sooner or later."""
+        if self.held():
+            return self.after == "ready" and self.reachable
+        return self.state in ("ready", "other_call")
 
     def available(self, now_ns: int) -> bool:
         """May be offered a call at this instant."""
         return self.state == "ready" and self.not_before_ns <= now_ns
+
+    def occupancy(self, now_ns: int) -> float:
+        """Share of the time since signing in, pauses left out, that calls took; 0..1."""
+        present_ns = now_ns - self.since_ns
+        busy_ns = self.busy_ns + (present_ns if self.held() else 0)
+        ready_ns = self.ready_ns + (present_ns if self.state == "ready" else 0)
+        return busy_ns / (busy_ns + ready_ns) if busy_ns + ready_ns > 0 else 0.0
+
+    def home(self) -> m.AgentStateName:
+        """Where an agent is whom nothing holds and who wants calls."""
+        if not self.reachable:
+            return "unreachable"
+        return "other_call" if self.other_calls else "ready"
+
+    def standing(self) -> str:
+        """ "free" if calls may be offered, else why not: the state, or "resting" after a missed offer."""
+        if self.state != "ready":
+            return self.state
+        return "resting" if self.not_before_ns else "free"
 
     def held(self) -> bool:
         """On a call, or not yet done with one."""
@@ -105,6 +168,11 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
     """
     if isinstance(event, m.PinRefused | m.PinAccepted | m.AgentUnlocked):
         _pin(agent, event)
+        return
+    if isinstance(event, m.PhoneChanged):
+        agent.reachable, agent.other_calls = event.reachable, event.other_calls
+        if agent.state in HOMES:
+            _settle(agent, agent.state, agent.home(), at_ns)
         return
     target = MOVES.get((agent.state, type(event)))
     if target is None:
@@ -125,12 +193,13 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
             agent.misses, agent.rests = 0, False
         case m.CallEnded():
             agent.handled += 1
+            agent.last_call_ns = at_ns
         case m.ConnectFailed():
             agent.call, agent.rests = "", True
-        case m.WrapUpStarted():
-            agent.wrap_until_ns = event.until_ns
-        case m.WrapUpEnded():
-            agent.wrap_until_ns = 0
+        case m.WrapUpStarted() | m.WrapUpRequested() | m.WrapUpExtended() | m.WrapUpEnded():
+            _wrap_up(agent, event)
+        case m.DispositionGiven():
+            agent.disposition = event.disposition
         case m.LegReleased():
             agent.leg, agent.release_at_ns = "", 0
         case m.ReleaseAwaited():
@@ -141,9 +210,23 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
             agent.not_before_ns = 0
         case _:
             pass  # OfferDialled, OfferRinging, CallBridged: the state says it all
-    agent.state = target
-    if target != before:
-        agent.since_ns = at_ns
+    _settle(agent, before, agent.home() if target == "ready" else target, at_ns)
+
+
+def _settle(agent: Agent, before: m.AgentStateName, target: m.AgentStateName, at_ns: int) -> None:
+    """Be in ``target``; the time in the state before is charged."""
+    if target == before:
+        return
+    lasted_ns = at_ns - agent.since_ns
+    if before in HELD:
+        agent.busy_ns += lasted_ns
+    elif before == "ready":
+        agent.ready_ns += lasted_ns
+    elif before == "signed_out":
+        agent.busy_ns = agent.ready_ns = agent.handled = 0
+    if target == "ready" and before in HOMES:
+        agent.idle_since_ns = at_ns  # idle time does not run while the phone cannot ring
+    agent.state, agent.since_ns = target, at_ns
 
 
 def _wish(
@@ -164,6 +247,21 @@ def _wish(
         agent.idle_since_ns = at_ns
 
 
+def _wrap_up(
+    agent: Agent, event: m.WrapUpStarted | m.WrapUpRequested | m.WrapUpExtended | m.WrapUpEnded
+) -> None:
+    match event:
+        case m.WrapUpStarted():
+            agent.wrap_until_ns, agent.wrap_limit_ns = event.until_ns, event.limit_ns
+            agent.wrap_queue = event.queue
+        case m.WrapUpRequested():
+            agent.wants_wrap_up = True
+        case m.WrapUpExtended():
+            agent.wrap_until_ns = event.until_ns
+        case m.WrapUpEnded():
+            agent.wrap_until_ns = agent.wrap_limit_ns = 0
+
+
 def _freed(agent: Agent, event: m.AgentFreed, at_ns: int) -> None:
     agent.reason = event.reason
     agent.not_before_ns = event.not_before_ns
@@ -171,6 +269,7 @@ def _freed(agent: Agent, event: m.AgentFreed, at_ns: int) -> None:
     if agent.call:  # a conversation took place: the idle time starts anew
         agent.idle_since_ns = at_ns
     agent.call, agent.leg, agent.wrap_until_ns, agent.release_at_ns = "", "", 0, 0
+    agent.wrap_limit_ns, agent.wrap_queue, agent.wants_wrap_up, agent.disposition = 0, "", False, ""
 
 
 def _pin(agent: Agent, event: m.PinRefused | m.PinAccepted | m.AgentUnlocked) -> None:

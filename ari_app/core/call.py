@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ari_app.core import messages as m
+from ari_app.core.definition import Target
 from ari_app.core.errors import IllegalMove
 
 CallState = Literal["ivr", "waiting", "offered", "talking", "ended"]
@@ -24,9 +25,12 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("ivr", m.CallQueued): "waiting",
     ("ivr", m.CallEnded): "ended",
     ("waiting", m.TimeoutRenewed): "waiting",
+    ("waiting", m.WaitAdvanced): "waiting",
+    ("waiting", m.CallOverflowed): "ivr",
     ("waiting", m.OfferMade): "offered",
     ("waiting", m.CallEnded): "ended",
     ("offered", m.TimeoutRenewed): "offered",
+    ("offered", m.WaitAdvanced): "offered",
     ("offered", m.OfferDialled): "offered",
     ("offered", m.OfferRinging): "offered",
     ("offered", m.OfferLapsed): "waiting",
@@ -39,6 +43,8 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
 
 
 PROMPTS_KEPT = 3
+OVERFLOW_NODE = "(overflow)"
+"""Where a caller is who hears the sounds of an overflow; no flow's node can have this name."""
 
 
 class Offer(Struct):
@@ -73,7 +79,22 @@ class Call(Struct):
     input_until_ns: int = 0
     queue: str = ""
     entered_ns: int = 0
+    """First entry into any queue: keeps the place for ever."""
+    queued_ns: int = 0
+    """Entry into the present queue: relaxation counts from here."""
     priority: int = 0
+    base_priority: int = 0
+    caller_priority: int = 0
+    skills: dict[str, int] = {}
+    step: int = 0
+    prefer: str = ""
+    next_move_ns: int = 0
+    then: Target | None = None
+    """Where an overflow leads, until the caller is there."""
+    overflow: str = ""
+    """Why the latest overflow sent the call on."""
+    crisis: bool = False
+    """Moved by the emergency switch: not moved again."""
     attempts: int = 0
     offer: Offer | None = None
     agent: str = ""
@@ -98,8 +119,8 @@ class Call(Struct):
         return (self.connected_ns or now_ns) - self.entered_ns
 
 
-def apply(call: Call, event: m.Event) -> None:
-    """Move ``call`` by ``event``.
+def apply(call: Call, event: m.Event, at_ns: int) -> None:
+    """Move ``call`` by ``event``, which happened at ``at_ns``.
 
     Raises:
         IllegalMove: the table has no such move; ``call`` is unchanged.
@@ -112,13 +133,18 @@ def apply(call: Call, event: m.Event) -> None:
             call.node, call.visit, call.attempt = event.node, event.visit, event.attempt
             call.playback, call.input_until_ns = event.playback, 0
             call.prompts = (*call.prompts[1 - PROMPTS_KEPT :], event.playback)
+            call.then = call.then if event.node == OVERFLOW_NODE else None
         case m.InputAwaited():
             call.playback, call.input_until_ns = "", event.until_ns
         case m.MenuChosen() | m.MenuMissed():
             call.playback, call.input_until_ns = "", 0
         case m.CallQueued():
-            call.queue, call.entered_ns, call.priority = event.queue, event.entered_ns, event.priority
-            call.playback, call.input_until_ns = "", 0
+            _queued(call, event, at_ns)
+        case m.WaitAdvanced():
+            call.step, call.priority = event.step, event.priority
+            call.prefer, call.next_move_ns = event.prefer, event.next_move_ns
+        case m.CallOverflowed():
+            _overflowed(call, event)
         case m.TimeoutRenewed():
             call.renew_at_ns = event.renew_at_ns
         case m.OfferMade():
@@ -141,6 +167,21 @@ def apply(call: Call, event: m.Event) -> None:
         case _:
             pass  # CallEnded: the state says it all
     call.state = target
+
+
+def _queued(call: Call, event: m.CallQueued, at_ns: int) -> None:
+    call.queue, call.entered_ns, call.queued_ns = event.queue, event.entered_ns, at_ns
+    call.priority = call.base_priority = event.priority
+    call.skills, call.prefer, call.step = event.skills, event.prefer, 0
+    call.next_move_ns, call.then = event.next_move_ns, None
+    call.playback, call.input_until_ns = "", 0
+
+
+def _overflowed(call: Call, event: m.CallOverflowed) -> None:
+    call.then, call.overflow = event.target, event.reason
+    call.flow, call.node = event.target.flow or call.flow, ""
+    call.crisis = call.crisis or event.reason == "crisis"
+    call.next_move_ns = 0
 
 
 def _offer_progressed(call: Call, event: m.OfferDialled | m.OfferRinging) -> None:

@@ -5,8 +5,9 @@ The digits of a PIN never come here. The shell collects and checks them; the cor
 
 from __future__ import annotations
 
-from ari_app.core import ivr
-from ari_app.core import messages as m
+from typing import Literal
+
+from ari_app.core import ivr, messages as m, wrapup
 from ari_app.core.agent import Agent
 from ari_app.core.definition import seconds_ns
 from ari_app.core.floor import Floor, Session
@@ -22,7 +23,12 @@ CONFIRMATIONS: dict[m.Action, tuple[str, ...]] = {
     "pause": ("de-activated",),
     "resume": ("activated",),
     "unlock": ("activated",),
+    "done": ("auth-thankyou",),
+    "wrap_up": ("activated",),
 }
+REFUSED = ("sorry",)
+CHOOSE = ("beep",)
+Stage = Literal["pin", "confirm", "choose"]
 PAUSE_BY_CODE = "feature code"
 
 
@@ -45,6 +51,8 @@ def act(agent: Agent, action: m.Action, reason: str, by: str) -> list[m.AnyEvent
         case "resume":
             if goal in ("paused", "not_responding"):
                 return [m.AgentResumed(agent.id, by)]
+        case "done" | "wrap_up":
+            pass  # see ``wrapup``
         case "unlock":
             if agent.pin_failures or agent.locked_until_ns:
                 return [m.AgentUnlocked(agent.id, by)]
@@ -101,14 +109,14 @@ def pin_checked(floor: Floor, verdict: m.PinChecked, now_ns: int) -> m.Step:
 
 def prompt_ended(session: Session) -> m.Step:
     """The last word was said: hang up. (A PIN prompt's end means nothing; the collector waits.)"""
-    if session.stage == "pin":
+    if session.stage != "confirm":
         return m.Step([], [])
     return close(session, "done")
 
 
 def overdue(floor: Floor, session: Session, now_ns: int) -> m.Step:
     """Nobody typed a PIN, or the prompt's end never came."""
-    if session.stage == "pin":
+    if session.stage != "confirm":
         return _tell(floor, session, GOODBYE, m.Step([], []), now_ns)
     return close(session, "overdue")
 
@@ -128,9 +136,55 @@ def resume_sessions(floor: Floor) -> list[m.AnyEffect]:
 
 
 def _confirm(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns: int) -> m.Step:
+    if session.action in ("done", "wrap_up"):
+        return _wrap_up(floor, session, agent, step, now_ns)
     reason = PAUSE_BY_CODE if session.action == "pause" else ""
     step.events.extend(act(agent, session.action, reason, "feature code"))
     return _tell(floor, session, CONFIRMATIONS[session.action], step, now_ns)
+
+
+def _wrap_up(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns: int) -> m.Step:
+    """ "Done" asks for a disposition by one key, if the queue has some and the agent has not said it."""
+    action: wrapup.Wish = "done" if session.action == "done" else "wrap_up"
+    if action == "done" and not agent.disposition and _choices(floor, agent):
+        until_ns = now_ns + seconds_ns(floor.definition.codes.pin_timeout_s)
+        return _moved_with(floor, session, "choose", until_ns, CHOOSE, step)
+    return _carry_out(floor, session, agent, action, "", step, now_ns)
+
+
+def _choices(floor: Floor, agent: Agent) -> list[str]:
+    if agent.state not in ("talking", "wrap_up"):
+        return []
+    queue = floor.definition.queues.get(wrapup.queue_of(floor, agent))
+    return list(queue.dispositions) if queue else []
+
+
+def digit(floor: Floor, session: Session, key: str, now_ns: int) -> m.Step:
+    """A key in a session: 1 is the queue's first disposition, 2 its second, and so on."""
+    agent = floor.state.agents.get(session.agent)
+    if session.stage != "choose" or agent is None:
+        return m.Step([], [])
+    choices = _choices(floor, agent)
+    place = int(key) if key.isdigit() else 0
+    if not 1 <= place <= len(choices):
+        return _tell(floor, session, REFUSED, m.Step([], []), now_ns)
+    return _carry_out(floor, session, agent, "done", choices[place - 1], m.Step([], []), now_ns)
+
+
+def _carry_out(
+    floor: Floor,
+    session: Session,
+    agent: Agent,
+    action: wrapup.Wish,
+    disposition: str,
+    step: m.Step,
+    now_ns: int,
+) -> m.Step:
+    done = wrapup.asked(floor, agent, action, disposition, "feature code", now_ns)
+    step.events.extend(done.events)
+    step.effects.extend(done.effects)
+    said = CONFIRMATIONS[session.action] if done.events else REFUSED
+    return _tell(floor, session, said, step, now_ns)
 
 
 def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
@@ -145,15 +199,21 @@ def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, 
 
 
 def _tell(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
+    return _moved_with(floor, session, "confirm", now_ns + seconds_ns(CONFIRM_LIMIT_S), sounds, step)
+
+
+def _moved_with(
+    floor: Floor, session: Session, stage: Stage, until_ns: int, sounds: tuple[str, ...], step: m.Step
+) -> m.Step:
     if session.playback:
         step.effects.append(m.StopPlay(session.playback))
-    moved = _moved(floor, session, "confirm", now_ns + seconds_ns(CONFIRM_LIMIT_S))
+    moved = _moved(floor, session, stage, until_ns)
     step.events.append(moved)
     step.effects.append(m.Play(session.channel, moved.playback, sounds, ""))
     return step
 
 
-def _moved(floor: Floor, session: Session, stage: str, until_ns: int) -> m.SessionMoved:
+def _moved(floor: Floor, session: Session, stage: Stage, until_ns: int) -> m.SessionMoved:
     visit = session.visit + 1
     playback = ivr.playback_id(floor, session.channel, visit)
-    return m.SessionMoved(session.channel, "pin" if stage == "pin" else "confirm", visit, playback, until_ns)
+    return m.SessionMoved(session.channel, stage, visit, playback, until_ns)

@@ -7,9 +7,29 @@ passwords stay in the shell.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 SECOND_NS = 1_000_000_000
+
+Strategy = Literal[
+    "longest_idle",
+    "least_recent",
+    "fewest_calls",
+    "least_occupied",
+    "round_robin",
+    "random",
+    "weighted_random",
+    "linear",
+]
+"""How agents who fit a call equally well are put in order."""
+
+
+OverflowReason = Literal["full", "timeout", "no_agents", "closed", "holiday", "crisis"]
+"""Why a queue sends a caller on."""
+
+WrapUpMode = Literal["none", "fixed", "extendable", "until_done", "requested"]
 
 
 class PlayNode(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="play"):
@@ -36,11 +56,15 @@ class MenuNode(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"
 
 
 class QueueNode(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="queue"):
-    """Puts the caller into ``queue``; the wait begins (after ``sounds``, if any)."""
+    """Puts the caller into ``queue``; the wait begins (after ``sounds``, if any).
+
+    ``skills`` (skill -> least level) are asked for beside the queue's own; ``priority`` adds to it.
+    """
 
     queue: str
     sounds: tuple[str, ...] = ()
     priority: int = 0
+    skills: dict[str, int] = {}
 
 
 class HangupNode(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="hangup"):
@@ -57,6 +81,44 @@ class Flow(Struct, frozen=True, forbid_unknown_fields=True):
     nodes: dict[str, Node]
 
 
+class Relax(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is given up ``after_s`` seconds in the queue, on top of the steps before.
+
+    ``requires`` lowers levels; ``drop`` gives a skill up altogether; ``groups`` adds the agents of
+    these groups. Nothing is ever taken back, so the longer a caller waits, the more agents qualify.
+    """
+
+    after_s: float
+    requires: dict[str, int] = {}
+    drop: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class Target(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a queue sends a caller on: exactly one of ``queue`` (the place is kept), ``flow`` (at
+    ``node``, or its start), ``fallback`` (the static one, voicemail among them) and ``hangup``.
+    ``sounds`` are said first."""
+
+    queue: str = ""
+    flow: str = ""
+    node: str = ""
+    fallback: bool = False
+    hangup: bool = False
+    sounds: tuple[str, ...] = ()
+
+
+class Overflow(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to, by reason. Nothing named: the static fallback; ``holiday``: as ``closed``; ``crisis``:
+    the centre's crisis flow."""
+
+    full: Target | None = None
+    timeout: Target | None = None
+    no_agents: Target | None = None
+    closed: Target | None = None
+    holiday: Target | None = None
+    crisis: Target | None = None
+
+
 class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     """One waiting line and how its calls are treated. Durations in seconds."""
 
@@ -71,14 +133,51 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     record: bool = True
     service_level_s: float = 20.0
     short_abandon_s: float = 5.0
+    strategy: Strategy = "longest_idle"
+    requires: dict[str, int] = {}
+    """Skill -> least level (1 to 5). Who lacks a skill never qualifies, not even for level 0."""
+    relax: tuple[Relax, ...] = ()
+    priority: int = 0
+    ageing_every_s: float = 0.0
+    """A waiting call's priority grows by ``ageing_by`` each time so long has passed; 0 = never."""
+    ageing_by: int = 1
+    prefer_s: float = 0.0
+    """How long a call is kept for its preferred agent before anybody may take it; 0 = not at all."""
+    max_waiting: int = 0
+    """Callers in line at most; 0 = any number."""
+    max_wait_s: float = 0.0
+    """How long a caller waits in this queue at most; 0 = for ever. A phone that rings may ring on."""
+    join_when: Literal["always", "signed_in", "working"] = "always"
+    leave_when: Literal["never", "none_signed_in", "none_working"] = "never"
+    """``working``: signed in, and neither paused, not responding nor unreachable."""
+    hours: str = ""
+    at_closing: Literal["serve", "overflow"] = "serve"
+    """What becomes of those who wait when the queue closes."""
+    overflow: Overflow = Overflow()
+    wrap_up: WrapUpMode = "fixed"
+    wrap_up_extend_s: float = 30.0
+    wrap_up_max_s: float = 600.0
+    """The longest wrap-up, extensions included; for ``until_done`` its only limit."""
+    dispositions: dict[str, str] = {}
+    """Code -> label: what may have come of a call, said by the agent."""
+    disposition_required: bool = False
+    disposition_default: str = ""
+    """What is noted if the agent says nothing in time."""
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
-    """``endpoint`` is the PJSIP endpoint's name, rendered by Cordboard or the PBX's own."""
+    """``endpoint`` is the PJSIP endpoint's name, rendered by Cordboard or the PBX's own.
+
+    ``skills``: skill -> proficiency, 1 to 5 (0: has it, but only for calls relaxed to level 0).
+    ``groups`` can be added to queues by their steps of relaxation. ``weight``: for weighted random.
+    """
 
     name: str
     endpoint: str
     queues: tuple[str, ...]
+    skills: dict[str, int] = {}
+    groups: tuple[str, ...] = ()
+    weight: int = 1
 
 
 class Codes(Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +187,8 @@ class Codes(Struct, frozen=True, forbid_unknown_fields=True):
     sign_out: str = "*12"
     pause: str = "*13"
     resume: str = "*14"
+    done: str = "*15"
+    wrap_up: str = "*16"
     ask_pin: tuple[str, ...] = ("sign_in", "sign_out", "pause", "resume")
     pin_attempts: int = 3
     pin_lock_after: int = 5
@@ -103,10 +204,19 @@ class Centre(Struct, frozen=True, forbid_unknown_fields=True):
     Asterisk itself (``TIMEOUT(absolute)``); renewed at half of it while Cordboard lives."""
 
 
+class Crisis(Struct, frozen=True, forbid_unknown_fields=True):
+    """The prepared ``flow`` callers come into while the emergency switch is on."""
+
+    flow: str = ""
+    move_waiting: bool = True
+    """Whether those who wait already are moved, too."""
+
+
 class Definition(Struct, frozen=True, forbid_unknown_fields=True):
     """``numbers`` maps a dialled number to a flow's name."""
 
     centre: Centre = Centre()
+    crisis: Crisis = Crisis()
     codes: Codes = Codes()
     numbers: dict[str, str] = {}
     flows: dict[str, Flow] = {}

@@ -8,24 +8,81 @@ derived from the records and are rebuilt by ``restore``.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Literal, assert_never
 
 import msgspec
 from msgspec import Struct
 
-from ari_app.core import agent as agents
-from ari_app.core import call as calls
-from ari_app.core import messages as m
+from ari_app.core import agent as agents, call as calls, messages as m, staff, strategies
 from ari_app.core.agent import Agent
-from ari_app.core.call import Call
-from ari_app.core.definition import Definition
+from ari_app.core.call import Call, CallState
+from ari_app.core.definition import Definition, Strategy
 from ari_app.core.errors import IllegalMove
+from ari_app.core.matcher import Matcher, Need, Rank
 from ari_app.core.stats import Stats
 
-DeadlineKind = Literal["renew", "menu", "ring", "wrap", "rest", "release", "session"]
-CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring")
+DeadlineKind = Literal["renew", "menu", "ring", "wait", "wrap", "rest", "release", "session", "hours"]
+CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring", "wait")
+OfWait = (
+    m.NodeEntered
+    | m.InputAwaited
+    | m.MenuChosen
+    | m.MenuMissed
+    | m.CallQueued
+    | m.WaitAdvanced
+    | m.CallOverflowed
+    | m.TimeoutRenewed
+)
+OfBoth = (
+    m.OfferMade
+    | m.OfferDialled
+    | m.OfferRinging
+    | m.OfferLapsed
+    | m.CallConnected
+    | m.ConnectFailed
+    | m.CallBridged
+)
+OfAgent = (
+    m.WrapUpStarted
+    | m.WrapUpRequested
+    | m.WrapUpExtended
+    | m.DispositionGiven
+    | m.WrapUpEnded
+    | m.LegReleased
+    | m.ReleaseAwaited
+    | m.AgentFreed
+    | m.AgentSignedIn
+    | m.AgentSignedOut
+    | m.AgentPaused
+    | m.AgentResumed
+    | m.AgentRested
+    | m.PhoneChanged
+    | m.PinRefused
+    | m.PinAccepted
+    | m.AgentUnlocked
+)
+OfRest = (
+    m.EpochBegan
+    | m.DefinitionLoaded
+    | m.MatchingBegan
+    | m.MatchingHeld
+    | m.CallOpened
+    | m.CallEnded
+    | m.CallerReleased
+    | m.CallQuarantined
+    | m.AgentAltered
+    | m.HoursSet
+    | m.HoursTurned
+    | m.CrisisSwitched
+    | m.SessionOpened
+    | m.SessionMoved
+    | m.SessionClosed
+    | m.RecordingStarted
+    | m.RecordingFailed
+    | m.RecordingFinished
+)
+IN_LINE: frozenset[CallState] = frozenset({"waiting", "offered"})
 AGENT_DEADLINES: tuple[DeadlineKind, ...] = ("wrap", "rest", "release")
 
 
@@ -35,7 +92,7 @@ class Session(Struct):
     channel: str
     agent: str
     action: m.Action
-    stage: Literal["pin", "confirm"] = "pin"
+    stage: Literal["pin", "confirm", "choose"] = "pin"
     visit: int = 0
     playback: str = ""
     until_ns: int = 0
@@ -63,6 +120,20 @@ class Recording(Struct):
     ended: bool = False
 
 
+class Opening(Struct, frozen=True):
+    """Opening hours at present; ``next_ns``: the next boundary, 0 = none is known."""
+
+    state: m.OpenState
+    next_ns: int
+
+
+class Crisis(Struct, frozen=True):
+    """The emergency switch is on."""
+
+    since_ns: int
+    by: str
+
+
 class State(Struct):
     """All that a snapshot stores; everything else of the floor is derived from it."""
 
@@ -85,6 +156,14 @@ class State(Struct):
     """The day's live figures; here, so that they go on after a restart."""
     sent_on: set[str] = set()
     """Those of ``closing`` that go to the static fallback; they must not be hung up."""
+    last_offered: dict[str, str] = {}
+    """Queue -> the agent who was offered its latest call: the memory of round robin."""
+    hours: dict[str, tuple[m.Boundary, ...]] = {}
+    opening: dict[str, Opening] = {}
+    crisis: dict[str, Crisis] = {}
+    """Queue -> since when it is in crisis; "" = everything."""
+    overrides: dict[str, staff.Override] = {}
+    """What supervisors changed at run time; ``definition`` stays as the files have it."""
 
 
 class Floor:
@@ -96,19 +175,22 @@ class Floor:
         """Caller's channel -> call."""
         self.by_leg: dict[str, str] = {}
         """Agent's leg -> agent, until the leg is confirmed gone."""
-        self.lines: dict[str, list[tuple[int, int, int, str]]] = {}
-        """Queue -> callers who wait without an offer, in the order in which they are due."""
+        self.others: dict[str, str] = {}
+        """Channel that is none of ours -> the agent at whose phone it is."""
+        self.definition = Definition()
+        """What holds now: the files', with what supervisors changed at run time."""
+        self.in_line: dict[str, int] = {}
+        """Queue -> callers who have no agent yet, those being offered included."""
         self.members: dict[str, list[str]] = {}
-        self.touched: set[str] = set()
-        """Queues in which somebody became free or began to wait since the last match."""
+        """Queue -> its own agents, in the definition's order."""
+        self.order: dict[str, int] = {}
+        """Agent -> place in the definition."""
+        self.matcher = Matcher(self._rank)
+        """Who waits for what without an offer, and who is free for it."""
         self._due: list[tuple[int, DeadlineKind, str]] = []
         self._reindex()
 
     # ------------------------------------------------------------ reading
-
-    @property
-    def definition(self) -> Definition:
-        return self.state.definition
 
     def call_of(self, channel: str) -> Call | None:
         """The live call of this caller's channel."""
@@ -135,6 +217,13 @@ class Floor:
         )
         return ahead + 1
 
+    def opening_at(self, hours: str, at_ns: int) -> Opening:
+        """Opening hours at an instant. What lies before the first boundary is open."""
+        boundaries = self.state.hours.get(hours, ())
+        passed = [b.state for b in boundaries if b.at_ns <= at_ns]
+        ahead = [b.at_ns for b in boundaries if b.at_ns > at_ns]
+        return Opening(passed[-1] if passed else "open", min(ahead, default=0))
+
     # ------------------------------------------------------------ deadlines
 
     def next_due_ns(self) -> int | None:
@@ -157,7 +246,7 @@ class Floor:
 
     def _deadline(self, kind: str, key: str) -> int:
         state = self.state
-        if kind in ("renew", "menu", "ring"):
+        if kind in ("renew", "menu", "ring", "wait"):
             call = state.calls.get(key)
             if call is None:
                 return 0
@@ -165,7 +254,12 @@ class Floor:
                 return call.renew_at_ns if call.state != "talking" else 0
             if kind == "menu":
                 return call.input_until_ns
+            if kind == "wait":
+                return call.next_move_ns if call.state in ("waiting", "offered") else 0
             return call.offer.until_ns if call.offer else 0
+        if kind == "hours":
+            opening = state.opening.get(key)
+            return opening.next_ns if opening else 0
         if kind == "session":
             session = state.sessions.get(key)
             return session.until_ns if session else 0
@@ -196,24 +290,23 @@ class Floor:
             IllegalMove, KeyError: the event does not fit this floor.
         """
         self.state.at_ns = max(self.state.at_ns, at_ns)
+        if isinstance(event, OfAgent):
+            self._evolve_agent(event, at_ns)
+        elif isinstance(event, OfBoth):
+            self._evolve_both(event, at_ns)
+        elif isinstance(event, OfWait):
+            self._evolve_call(event, at_ns)
+        else:
+            self._evolve_rest(event, at_ns)
+        # Last: an event that was refused counts for nothing.
+        self.state.stats.fold(at_ns, event, self.state.definition.queues)
+
+    def _evolve_rest(self, event: OfRest, at_ns: int) -> None:
         match event:
             case m.EpochBegan() | m.DefinitionLoaded() | m.MatchingBegan() | m.MatchingHeld():
                 self._evolve_engine(event)
             case m.CallOpened():
                 self._open(event, at_ns)
-            case (
-                m.NodeEntered()
-                | m.InputAwaited()
-                | m.MenuChosen()
-                | m.MenuMissed()
-                | m.CallQueued()
-                | m.TimeoutRenewed()
-            ):
-                self._evolve_call(event)
-            case m.OfferMade() | m.OfferDialled() | m.OfferRinging() | m.OfferLapsed():
-                self._evolve_both(event, at_ns)
-            case m.CallConnected() | m.ConnectFailed() | m.CallBridged():
-                self._evolve_both(event, at_ns)
             case m.CallEnded():
                 self._end(event, at_ns)
             case m.CallerReleased():
@@ -221,30 +314,16 @@ class Floor:
                 self.state.sent_on.discard(event.channel)
             case m.CallQuarantined():
                 self._quarantine(event, at_ns)
-            case (
-                m.WrapUpStarted()
-                | m.WrapUpEnded()
-                | m.LegReleased()
-                | m.ReleaseAwaited()
-                | m.AgentFreed()
-                | m.AgentSignedIn()
-                | m.AgentSignedOut()
-                | m.AgentPaused()
-                | m.AgentResumed()
-                | m.AgentRested()
-                | m.PinRefused()
-                | m.PinAccepted()
-                | m.AgentUnlocked()
-            ):
-                self._evolve_agent(event, at_ns)
+            case m.AgentAltered():
+                self._alter(event)
+            case m.HoursSet() | m.HoursTurned() | m.CrisisSwitched():
+                self._evolve_rules(event, at_ns)
             case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
                 self._evolve_session(event)
             case m.RecordingStarted() | m.RecordingFailed() | m.RecordingFinished():
                 self._evolve_recording(event, at_ns)
             case _:
                 assert_never(event)
-        # Last: an event that was refused counts for nothing.
-        self.state.stats.fold(at_ns, event, self.state.definition.queues)
 
     def _evolve_engine(
         self, event: m.EpochBegan | m.DefinitionLoaded | m.MatchingBegan | m.MatchingHeld
@@ -257,10 +336,11 @@ class Floor:
             case m.DefinitionLoaded():
                 state.definition, state.digest = event.definition, event.digest
                 self._staff()
+                known = event.definition.queues
+                state.crisis = {q: c for q, c in state.crisis.items() if not q or q in known}
                 self._membership()
             case m.MatchingBegan():
                 state.matching = True
-                self.touched.update(self.members)
             case m.MatchingHeld():
                 state.matching = False
 
@@ -271,14 +351,56 @@ class Floor:
             self.state.agents.setdefault(key, Agent(key))
         for key in [k for k, a in self.state.agents.items() if k not in known and a.state == "signed_out"]:
             del self.state.agents[key]
+        self.state.overrides = staff.still_needed(self.state.overrides, self.state.definition)
+
+    def _alter(self, event: m.AgentAltered) -> None:
+        """One agent's skills and queues; nobody else is looked at."""
+        if event.agent not in self.state.agents:
+            raise KeyError(event.agent)
+        staff.note(self.state.overrides, event, self.state.definition)
+        before = self.definition.agents.get(event.agent)
+        if before is None:  # at work, but no longer in the files: what they serve is of no matter
+            return
+        after = staff.effective(self.state.definition, self.state.overrides, event.agent)
+        agents_now = {**self.definition.agents, event.agent: after}
+        self.definition = msgspec.structs.replace(self.definition, agents=agents_now)
+        for queue in {*before.queues, *after.queues}:
+            members = [a for a in self.members[queue] if a != event.agent]
+            if queue in after.queues:
+                members = sorted([*members, event.agent], key=lambda a: self.order[a])
+            self.members[queue] = members
+        self.matcher.alter(self.definition, event.agent)
+
+    def _evolve_rules(self, event: m.HoursSet | m.HoursTurned | m.CrisisSwitched, at_ns: int) -> None:
+        state = self.state
+        match event:
+            case m.HoursSet():
+                state.hours = event.boundaries
+                state.opening = {hours: self.opening_at(hours, at_ns) for hours in event.boundaries}
+                for hours in state.opening:
+                    self._at("hours", hours)
+            case m.HoursTurned():
+                state.opening[event.hours] = Opening(event.state, event.next_ns)
+                self._at("hours", event.hours)
+            case m.CrisisSwitched() if event.on:
+                state.crisis[event.queue] = Crisis(at_ns, event.by)
+            case m.CrisisSwitched():
+                state.crisis.pop(event.queue, None)
 
     def _membership(self) -> None:
-        known = self.state.definition.agents
+        self.definition = staff.merged(self.state.definition, self.state.overrides)
+        known = self.definition.agents
         self.members = {queue: [] for queue in self.state.definition.queues}
         for key, agent in known.items():
             for queue in agent.queues:
                 self.members[queue].append(key)
-        self.touched.update(self.members)
+        self.order = {key: number for number, key in enumerate(known)}
+        self.matcher.define(self.definition)
+        for present in self.state.agents.values():
+            self._sync(present)  # who comes back with this definition may have been at work all the time
+
+    def _rank(self, strategy: Strategy, agent: str) -> Rank:
+        return strategies.static_rank(strategy, self.state.agents[agent], self.order[agent])
 
     def _open(self, event: m.CallOpened, at_ns: int) -> None:
         if event.call in self.state.calls or event.channel in self.by_channel:
@@ -292,18 +414,25 @@ class Floor:
             opened_ns=at_ns,
             order=self.state.opened,
             renew_at_ns=event.renew_at_ns,
+            caller_priority=event.priority,
+            prefer=event.prefer,
         )
         self.by_channel[event.channel] = event.call
         self._at("renew", event.call)
 
     def _evolve_call(
         self,
-        event: m.NodeEntered | m.InputAwaited | m.MenuChosen | m.MenuMissed | m.CallQueued | m.TimeoutRenewed,
+        event: OfWait,
+        at_ns: int,
     ) -> None:
         call = self.state.calls[event.call]
-        calls.apply(call, event)
-        if isinstance(event, m.CallQueued):
-            self._wait(call)
+        self._move(call, event, at_ns)
+        if isinstance(event, m.CallOverflowed):
+            self.matcher.leave(call.id)
+        elif isinstance(event, m.CallQueued | m.WaitAdvanced):
+            if call.state == "waiting":
+                self._wait(call)
+            self._at("wait", call.id)
         elif isinstance(event, m.InputAwaited):
             self._at("menu", call.id)
         elif isinstance(event, m.TimeoutRenewed):
@@ -311,13 +440,7 @@ class Floor:
 
     def _evolve_both(
         self,
-        event: m.OfferMade
-        | m.OfferDialled
-        | m.OfferRinging
-        | m.OfferLapsed
-        | m.CallConnected
-        | m.ConnectFailed
-        | m.CallBridged,
+        event: OfBoth,
         at_ns: int,
     ) -> None:
         call, agent = self.state.calls[event.call], self.state.agents[event.agent]
@@ -325,11 +448,13 @@ class Floor:
             raise IllegalMove(f"agent {agent.id} ({agent.state}) cannot take {type(event).__name__}")
         if agent.call != ("" if isinstance(event, m.OfferMade) else call.id):
             raise IllegalMove(f"agent {agent.id} has {agent.call!r}, not {type(event).__name__} of {call.id}")
-        calls.apply(call, event)  # raises before anything changed
+        self._move(call, event, at_ns)  # raises before anything changed
         agents.apply(agent, event, at_ns)
+        self._sync(agent)
         match event:
             case m.OfferMade():
-                self._leave_line(call)
+                self.matcher.leave(call.id)
+                self.state.last_offered[event.queue] = agent.id
                 self.by_leg[event.leg] = agent.id
                 self._at("ring", call.id)
             case m.OfferLapsed() | m.ConnectFailed():
@@ -346,10 +471,24 @@ class Floor:
     def _end(self, event: m.CallEnded, at_ns: int) -> None:
         call = self.state.calls[event.call]
         if call.state == "talking":
-            agents.apply(self.state.agents[call.agent], event, at_ns)
-        calls.apply(call, event)
-        self._leave_line(call)
-        self._forget(call, to_fallback=event.outcome == "fallback")
+            agent = self.state.agents[call.agent]
+            agents.apply(agent, event, at_ns)
+            self._sync(agent)
+        self._move(call, event, at_ns)
+        self.matcher.leave(call.id)
+        self._forget(call, to_fallback=event.to_fallback or event.outcome == "fallback")
+
+    def _move(self, call: Call, event: m.Event, at_ns: int) -> None:
+        """Move the call, and keep count of who is in line."""
+        before = call.queue if call.state in IN_LINE else ""
+        calls.apply(call, event, at_ns)
+        self._count(before, call.queue if call.state in IN_LINE else "")
+
+    def _count(self, before: str, after: str) -> None:
+        if before != after:
+            for queue, by in ((before, -1), (after, 1)):
+                if queue:
+                    self.in_line[queue] = self.in_line.get(queue, 0) + by
 
     def _forget(self, call: Call, *, to_fallback: bool) -> None:
         if to_fallback:
@@ -376,34 +515,26 @@ class Floor:
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        self._leave_line(call)
+        self.matcher.leave(call.id)
+        self._count(call.queue if call.state in IN_LINE else "", "")
         name = call.offer.agent if call.offer else call.agent
         agent = self.state.agents.get(name)
         if agent is not None and agent.call == call.id:
             agent.state, agent.since_ns, agent.call = "releasing", at_ns, ""
+            self._sync(agent)
         self._forget(call, to_fallback=True)
 
     def _evolve_agent(
         self,
-        event: m.WrapUpStarted
-        | m.WrapUpEnded
-        | m.LegReleased
-        | m.ReleaseAwaited
-        | m.AgentFreed
-        | m.AgentSignedIn
-        | m.AgentSignedOut
-        | m.AgentPaused
-        | m.AgentResumed
-        | m.AgentRested
-        | m.PinRefused
-        | m.PinAccepted
-        | m.AgentUnlocked,
+        event: OfAgent,
         at_ns: int,
     ) -> None:
         agent = self.state.agents[event.agent]
+        if isinstance(event, m.PhoneChanged):
+            self._others(agent, event.other_calls)
         agents.apply(agent, event, at_ns)
         match event:
-            case m.WrapUpStarted():
+            case m.WrapUpStarted() | m.WrapUpExtended():
                 self._at("wrap", agent.id)
             case m.ReleaseAwaited():
                 self._at("release", agent.id)
@@ -413,13 +544,7 @@ class Floor:
                 self._at("rest", agent.id)
             case _:
                 pass
-        if agent.state == "ready" and not agent.not_before_ns:
-            self._touch_queues_of(agent.id)
-
-    def _touch_queues_of(self, agent: str) -> None:
-        definition = self.state.definition.agents.get(agent)
-        if definition is not None:
-            self.touched.update(definition.queues)
+        self._sync(agent)
 
     def _evolve_session(self, event: m.SessionOpened | m.SessionMoved | m.SessionClosed) -> None:
         match event:
@@ -449,21 +574,25 @@ class Floor:
     # ------------------------------------------------------------ indexes
 
     def _wait(self, call: Call) -> None:
-        insort(self.lines.setdefault(call.queue, []), (*call.line_key(), call.id))
-        self.touched.add(call.queue)
+        need = Need(call.queue, call.step, tuple(sorted(call.skills.items())), call.prefer)
+        self.matcher.wait(call.id, need, (*call.line_key(), call.id))
 
-    def _leave_line(self, call: Call) -> None:
-        line = self.lines.get(call.queue, [])
-        entry = (*call.line_key(), call.id)
-        index = bisect_left(line, entry)
-        if index < len(line) and line[index] == entry:
-            del line[index]
+    def _others(self, agent: Agent, channels: tuple[str, ...]) -> None:
+        for channel in agent.other_calls:
+            self.others.pop(channel, None)
+        for channel in channels:
+            self.others[channel] = agent.id
+
+    def _sync(self, agent: Agent) -> None:
+        """The matcher offers to agents who are ready and not resting, and to nobody else."""
+        self.matcher.stands(agent.id, agent.standing())
 
     def _reindex(self) -> None:
         state = self.state
         self._membership()
         for call in state.calls.values():
             self.by_channel[call.channel] = call.id
+            self._count("", call.queue if call.state in IN_LINE else "")
             if call.state == "waiting":
                 self._wait(call)
             for kind in CALL_DEADLINES:
@@ -471,10 +600,14 @@ class Floor:
         for agent in state.agents.values():
             if agent.leg:
                 self.by_leg[agent.leg] = agent.id
+            self._others(agent, agent.other_calls)
+            self._sync(agent)
             for kind in AGENT_DEADLINES:
                 self._at(kind, agent.id)
         for channel in state.sessions:
             self._at("session", channel)
+        for hours in state.opening:
+            self._at("hours", hours)
 
     def dump(self) -> bytes:
         """The state as a snapshot (MessagePack)."""

@@ -7,9 +7,9 @@ not even while a menu waits for a key or if this program dies behind the prompt.
 
 from __future__ import annotations
 
-from ari_app.core import messages as m
-from ari_app.core.call import Call
-from ari_app.core.definition import HangupNode, MenuNode, PlayNode, QueueNode, seconds_ns
+from ari_app.core import messages as m, wait
+from ari_app.core.call import OVERFLOW_NODE, Call
+from ari_app.core.definition import HangupNode, MenuNode, PlayNode, Queue, QueueNode, seconds_ns
 from ari_app.core.floor import Floor
 
 NO_SERVICE = ("ss-noservice",)
@@ -55,6 +55,8 @@ def reject(floor: Floor, call: Call) -> m.Step:
 
 def prompt_ended(floor: Floor, call: Call, now_ns: int) -> m.Step:
     """The node's prompt is over (or could not be played, which must not hold the caller up)."""
+    if call.then is not None:
+        return _follow(floor, call, now_ns)
     definition = _nodes(floor, call).get(call.node)
     match definition:
         case PlayNode():
@@ -96,9 +98,47 @@ def timed_out(floor: Floor, call: Call, now_ns: int) -> m.Step:
 
 def queue(floor: Floor, call: Call, node: QueueNode, now_ns: int, step: m.Step) -> m.Step:
     """The wait begins. The first entry keeps the caller's place through everything later."""
-    step.events.append(m.CallQueued(call.id, node.queue, call.entered_ns or now_ns, node.priority))
+    definition = floor.definition.queues.get(node.queue) or Queue(name=node.queue)
+    entered_ns = call.entered_ns or now_ns
+    base = definition.priority + node.priority + call.caller_priority
+    begun = wait.progress(
+        definition, entered_ns=entered_ns, queued_ns=now_ns, base=base, prefer=call.prefer, now_ns=now_ns
+    )
+    step.events.append(
+        m.CallQueued(call.id, node.queue, entered_ns, base, node.skills, begun.prefer, begun.next_ns)
+    )
     step.effects.append(m.StartMusic(call.channel, music_of(floor, node.queue)))
     return step
+
+
+def go_on(floor: Floor, call: Call, now_ns: int) -> m.Step:
+    """A queue has sent the caller on (``call.then`` says where): first what there is to say."""
+    if call.then is not None and call.then.sounds:
+        return _prompt(floor, call, OVERFLOW_NODE, 1, call.then.sounds, m.Step([], []))
+    return _follow(floor, call, now_ns)
+
+
+def _follow(floor: Floor, call: Call, now_ns: int) -> m.Step:
+    """Where the overflow leads. What a new definition no longer has is replaced by the static fallback."""
+    target = call.then
+    if target is not None and target.queue in floor.definition.queues:
+        return _next_queue(floor, call, target.queue, now_ns)
+    flow = floor.definition.flows.get(target.flow) if target is not None else None
+    if target is not None and flow is not None:
+        return _arrive(floor, call, target.node or flow.start, now_ns)
+    outcome: m.Outcome = "timed_out" if call.overflow == "timeout" else "overflowed"
+    waited_ns = call.waited_ns(now_ns)
+    hangs_up = target is not None and target.hangup
+    ended = m.CallEnded(call.id, outcome, "system", call.queue, "", waited_ns, 0, to_fallback=not hangs_up)
+    return m.Step([ended], [m.Hangup(call.channel) if hangs_up else m.ToFallback(call.channel)])
+
+
+def _next_queue(floor: Floor, call: Call, name: str, now_ns: int) -> m.Step:
+    """The place, the flow's skills and what the flow and the caller add to the priority are kept."""
+    before = floor.definition.queues.get(call.queue) or Queue(name=call.queue)
+    extra = call.base_priority - before.priority - call.caller_priority
+    node = QueueNode(name, priority=extra, skills=call.skills)
+    return queue(floor, call, node, now_ns, m.Step([], []))
 
 
 def _astray(call: Call, step: m.Step) -> m.Step:

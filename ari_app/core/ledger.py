@@ -13,6 +13,7 @@ event                                 state
 ====================================  =====================================================
 DefinitionLoaded (a new agent)        signed_out
 AgentSignedIn, AgentResumed           ready, unless a call holds the agent
+PhoneChanged                          ready, unreachable or other_call, for who wants calls and has none
 AgentSignedOut, AgentPaused           signed_out, paused, unless a call holds the agent
 OfferMade                             reserved
 OfferRinging                          ringing
@@ -37,6 +38,7 @@ from msgspec.structs import replace
 
 from ari_app.core.definition import Definition, seconds_ns
 from ari_app.core.messages import (
+    AgentAltered,
     AgentFreed,
     AgentPaused,
     AgentRested,
@@ -51,12 +53,17 @@ from ari_app.core.messages import (
     CallEnded,
     CallerReleased,
     CallOpened,
+    CallOverflowed,
     CallQuarantined,
     CallQueued,
     ConnectFailed,
+    CrisisSwitched,
     DefinitionLoaded,
+    DispositionGiven,
     EndedBy,
     EpochBegan,
+    HoursSet,
+    HoursTurned,
     InputAwaited,
     LapseReason,
     LegReleased,
@@ -70,6 +77,7 @@ from ari_app.core.messages import (
     OfferMade,
     OfferRinging,
     Outcome,
+    PhoneChanged,
     PinAccepted,
     PinRefused,
     RecordingFailed,
@@ -80,8 +88,11 @@ from ari_app.core.messages import (
     SessionMoved,
     SessionOpened,
     TimeoutRenewed,
+    WaitAdvanced,
     Why,
     WrapUpEnded,
+    WrapUpExtended,
+    WrapUpRequested,
     WrapUpStarted,
 )
 
@@ -89,10 +100,12 @@ Party = Literal["caller", "agent"]
 SegmentState = Literal["ivr", "waiting", "reserved", "ringing", "talking", "wrap_up"]
 OfferResult = Literal["offered", "answered", "connect_failed", "superseded"] | LapseReason
 """``superseded``: a later event took the agent without this offer's end having been heard of."""
+Fate = Literal["waiting", "answered", "abandoned", "overflowed", "timed_out", "lost"]
 RecordingState = Literal["recording", "finished", "failed"]
 
 HELD_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "wrap_up", "releasing"})
 
+HOMES: frozenset[AgentStateName] = frozenset({"ready", "unreachable", "other_call"})
 CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking"})
 OFFER_STATES: frozenset[SegmentState] = frozenset({"reserved", "ringing"})
 
@@ -136,6 +149,23 @@ class CallRow(Struct, frozen=True):
     hold_ns: int = 0
     wrap_up_ns: int = 0
     quarantined: bool = False
+    disposition: str = ""
+
+
+class VisitRow(Struct, frozen=True):
+    """A call's stay in one queue, whose end is counted there. ``seq``: the event that began it.
+
+    ``waited_ns`` is the wait in this queue; a call that is sent on is offered to the next one, too.
+    """
+
+    call: str
+    seq: int
+    queue: str
+    from_ns: int
+    fate: Fate = "waiting"
+    reason: str = ""
+    to_ns: int | None = None
+    waited_ns: int | None = None
 
 
 class SegmentRow(Struct, frozen=True):
@@ -190,7 +220,9 @@ class RecordingRow(Struct, frozen=True):
     error: str = ""
 
 
-RowChange = QueueRow | AgentRow | CallRow | SegmentRow | AgentIntervalRow | DecisionRow | RecordingRow
+RowChange = (
+    QueueRow | AgentRow | CallRow | VisitRow | SegmentRow | AgentIntervalRow | DecisionRow | RecordingRow
+)
 
 
 class OpenCall(Struct):
@@ -198,6 +230,8 @@ class OpenCall(Struct):
 
     row: CallRow
     caller: SegmentRow | None = None
+    visit: VisitRow | None = None
+    """The latest one."""
     agents: dict[str, SegmentRow] = {}
     offer: DecisionRow | None = None
     """The latest one, pending or not."""
@@ -218,6 +252,8 @@ class LedgerState(Struct):
     calls: dict[str, OpenCall] = {}
     agents: dict[str, OpenAgent] = {}
     recordings: dict[str, RecordingRow] = {}
+    homes: dict[str, AgentStateName] = {}
+    """Where an agent is whom nothing holds and who wants calls; "ready" if not named."""
 
 
 def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowChange]:
@@ -230,7 +266,15 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
     match event:
         case DefinitionLoaded():
             book.define(event.definition)
-        case CallOpened() | MenuChosen() | CallQueued() | CallQuarantined() | CallerReleased():
+        case (
+            CallOpened()
+            | MenuChosen()
+            | CallQueued()
+            | CallOverflowed()
+            | CallQuarantined()
+            | CallerReleased()
+            | DispositionGiven()
+        ):
             _fold_caller(book, event)
         case OfferMade() | OfferRinging() | OfferLapsed() | CallConnected() | ConnectFailed():
             _fold_offer(book, event)
@@ -240,38 +284,61 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             book.begin_wrap_up(event)
         case WrapUpEnded():
             book.end_wrap_up(event)
-        case AgentFreed() | AgentSignedIn() | AgentResumed() | AgentSignedOut() | AgentPaused():
+        case (
+            AgentFreed()
+            | AgentSignedIn()
+            | AgentResumed()
+            | AgentSignedOut()
+            | AgentPaused()
+            | PhoneChanged()
+        ):
             _fold_agent(book, event)
         case RecordingStarted() | RecordingFailed() | RecordingFinished():
             _fold_recording(book, event)
-        case (
-            EpochBegan()
-            | MatchingBegan()
-            | MatchingHeld()
-            | NodeEntered()
-            | InputAwaited()
-            | MenuMissed()
-            | TimeoutRenewed()
-            | OfferDialled()
-            | CallBridged()
-            | LegReleased()
-            | ReleaseAwaited()
-            | AgentRested()
-            | PinRefused()
-            | PinAccepted()
-            | AgentUnlocked()
-            | SessionOpened()
-            | SessionMoved()
-            | SessionClosed()
-        ):
-            pass  # Told in the call's story from the events themselves; no row depends on them.
         case _:
-            assert_never(event)
+            _untold(event)
     return book.changes
 
 
+def _untold(
+    event: EpochBegan
+    | MatchingBegan
+    | MatchingHeld
+    | NodeEntered
+    | InputAwaited
+    | MenuMissed
+    | TimeoutRenewed
+    | OfferDialled
+    | CallBridged
+    | LegReleased
+    | ReleaseAwaited
+    | AgentRested
+    | WaitAdvanced
+    | WrapUpRequested
+    | WrapUpExtended
+    | AgentAltered
+    | HoursSet
+    | HoursTurned
+    | CrisisSwitched
+    | PinRefused
+    | PinAccepted
+    | AgentUnlocked
+    | SessionOpened
+    | SessionMoved
+    | SessionClosed,
+) -> None:
+    """Told in the call's story from the events themselves; no row depends on them."""
+
+
 def _fold_caller(
-    book: _Book, event: CallOpened | MenuChosen | CallQueued | CallQuarantined | CallerReleased
+    book: _Book,
+    event: CallOpened
+    | MenuChosen
+    | CallQueued
+    | CallOverflowed
+    | CallQuarantined
+    | CallerReleased
+    | DispositionGiven,
 ) -> None:
     if isinstance(event, CallOpened):
         book.open_call(event)
@@ -283,10 +350,19 @@ def _fold_caller(
         case MenuChosen():
             book.change(call, replace(call.row, choice=event.choice))
         case CallQueued():
-            if call.row.entered_ns is None:
-                row = replace(call.row, queue=event.queue, entered_ns=event.entered_ns)
-                book.change(call, row)
+            entered_ns = call.row.entered_ns if call.row.entered_ns is not None else event.entered_ns
+            book.change(call, replace(call.row, queue=event.queue, entered_ns=entered_ns))
+            book.enter_queue(call, event.queue, book.at_ns)
             book.move_caller(call, "waiting", event.queue, "")
+        case CallOverflowed():
+            fate: Fate = "timed_out" if event.reason == "timeout" else "overflowed"
+            book.leave_queue(call, fate, event.reason)
+            if call.row.entered_ns is not None:
+                waited_ns = max(book.at_ns - call.row.entered_ns, 0)
+                book.change(call, replace(call.row, waited_ns=waited_ns))
+            book.move_caller(call, "ivr", "", "")
+        case DispositionGiven():
+            book.change(call, replace(call.row, disposition=event.disposition))
         case CallQuarantined():
             book.quarantine(call)
         case CallerReleased():
@@ -315,7 +391,8 @@ def _fold_offer(
 
 
 def _fold_agent(
-    book: _Book, event: AgentFreed | AgentSignedIn | AgentResumed | AgentSignedOut | AgentPaused
+    book: _Book,
+    event: AgentFreed | AgentSignedIn | AgentResumed | AgentSignedOut | AgentPaused | PhoneChanged,
 ) -> None:
     match event:
         case AgentFreed():
@@ -329,6 +406,8 @@ def _fold_agent(
         case AgentPaused():
             if not book.is_held(event.agent):
                 book.move_agent(event.agent, "paused", event.reason, "")
+        case PhoneChanged():
+            book.change_phone(event)
         case _:
             assert_never(event)
 
@@ -405,6 +484,7 @@ class _Book:
     def open_call(self, event: CallOpened) -> None:
         before = self.state.calls.get(event.call)
         if before is not None:
+            self.leave_queue(before, "lost", "superseded")
             self.close_segments(before)
             for agent in list(before.agents):
                 self.close_leg(before, agent)
@@ -418,6 +498,9 @@ class _Book:
         call = self.state.calls.get(event.call)
         if call is None:
             return
+        sent_on = event.outcome in ("overflowed", "timed_out", "left_in_flow")
+        waited_ns = call.row.waited_ns if sent_on else event.waited_ns
+        self.leave_queue(call, "abandoned" if event.outcome == "abandoned" else "lost", event.outcome)
         row = replace(
             call.row,
             ended_ns=self.at_ns,
@@ -425,12 +508,13 @@ class _Book:
             ended_by=event.by,
             cause=event.cause,
             talk_ns=event.talk_ns,
-            waited_ns=event.waited_ns if call.row.entered_ns is not None else None,
+            waited_ns=waited_ns if call.row.entered_ns is not None else None,
         )
         self.close_call(call, row)
 
     def quarantine(self, call: OpenCall) -> None:
         """The other terminal: the call left for the fallback, and nothing more is told of it."""
+        self.leave_queue(call, "lost", "fallback")
         row = replace(call.row, quarantined=True)
         if row.ended_ns is None:
             talk_ns = self.at_ns - row.answered_ns if row.answered_ns is not None else 0
@@ -468,6 +552,27 @@ class _Book:
         for key, row in list(self.state.recordings.items()):
             if row.call == call.row.call and row.state == "failed":
                 del self.state.recordings[key]
+
+    # ------------------------------------------------------------ queues
+
+    def enter_queue(self, call: OpenCall, queue: str, from_ns: int) -> None:
+        self.leave_queue(call, "lost", "superseded")
+        call.visit = VisitRow(call.row.call, self.seq, queue, from_ns)
+        self.changes.append(call.visit)
+
+    def leave_queue(self, call: OpenCall, fate: Fate, reason: str) -> None:
+        visit = call.visit
+        if visit is None or visit.fate != "waiting":
+            return
+        to_ns = max(self.at_ns, visit.from_ns)
+        call.visit = replace(visit, fate=fate, reason=reason, to_ns=to_ns, waited_ns=to_ns - visit.from_ns)
+        self.changes.append(call.visit)
+
+    def wait_again(self, call: OpenCall) -> None:
+        """What counted as answered was not: the stay goes on."""
+        if call.visit is not None and call.visit.fate == "answered":
+            call.visit = replace(call.visit, fate="waiting", reason="", to_ns=None, waited_ns=None)
+            self.changes.append(call.visit)
 
     # ------------------------------------------------------------ segments
 
@@ -568,6 +673,9 @@ class _Book:
             waited_ns=event.waited_ns,
         )
         self.change(call, row)
+        if call.visit is None:
+            self.enter_queue(call, event.queue, self.at_ns - event.waited_ns)
+        self.leave_queue(call, "answered", "")
         if event.agent not in call.holds:
             call.holds.append(event.agent)
         self.move_leg(call, event.agent, "talking", event.queue)
@@ -582,6 +690,7 @@ class _Book:
             call.offer = replace(call.offer, result="connect_failed", result_ns=self.at_ns)
             self.changes.append(call.offer)
         self.change(call, replace(call.row, answered_ns=None, agent="", waited_ns=None))
+        self.wait_again(call)
         self.close_leg(call, event.agent)
         self.move_caller(call, "waiting", event.queue, "")
 
@@ -591,7 +700,21 @@ class _Book:
         known = self.state.agents.get(agent)
         return known is not None and known.interval.state in HELD_STATES
 
+    def change_phone(self, event: PhoneChanged) -> None:
+        """Who wants calls is ready, unless the phone cannot be reached or is on another call."""
+        home: AgentStateName = "ready"
+        if not event.reachable:
+            home = "unreachable"
+        elif event.other_calls:
+            home = "other_call"
+        self.state.homes[event.agent] = home
+        known = self.state.agents.get(event.agent)
+        if known is not None and known.interval.state in HOMES:
+            self.move_agent(event.agent, "ready", "", "")
+
     def move_agent(self, agent: str, state: AgentStateName, reason: str, call: str) -> None:
+        if state == "ready":
+            state = self.state.homes.get(agent, "ready")
         known = self.state.agents.get(agent)
         seq = self.seq
         if known is not None:
@@ -616,6 +739,8 @@ class _Book:
         self.move_agent(event.agent, "wrap_up", "", event.call)
         call = self.state.calls.get(event.call)
         if call is not None:
+            if event.agent not in call.holds:  # the talk before it was never heard of
+                call.holds.append(event.agent)
             self.move_leg(call, event.agent, "wrap_up", call.row.queue)
             call.wrap_up_from_ns[event.agent] = self.at_ns
 

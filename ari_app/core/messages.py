@@ -1,3 +1,4 @@
+# ruff: noqa: PLC0414  (the spelling of a re-export that type checkers know)
 """What comes in (inputs), what is decided (events), what is to be done (effects).
 
 Three families, never mixed. An *input* is an observation. An *event* is a fact that was
@@ -15,258 +16,70 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ari_app.core.definition import Definition
-
-# ---------------------------------------------------------------- shared small types
-
-Action = Literal["sign_in", "sign_out", "pause", "resume", "unlock"]
-LapseReason = Literal[
-    "no_answer", "busy", "declined", "unreachable", "failed", "caller_gone", "not_dialled", "lost"
-]
-"""``not_dialled``: we may have died before dialling; ``lost``: the leg went while nobody watched."""
-Outcome = Literal["answered", "abandoned", "left_in_flow", "system", "fallback", "rejected"]
-EndedBy = Literal["caller", "agent", "system"]
-AgentStateName = Literal[
-    "signed_out",
-    "ready",
-    "reserved",
-    "ringing",
-    "talking",
-    "wrap_up",
-    "paused",
-    "not_responding",
-    "releasing",
-]
-
-
-class Candidate(Struct, frozen=True):
-    """One agent who could have had the call; ``rank`` orders them, smallest first."""
-
-    agent: str
-    idle_ns: int
-    rank: int
-
-
-class Why(Struct, frozen=True):
-    """Why this agent got this call: the rule, the field it was chosen from, the others by reason."""
-
-    rule: str
-    waited_ns: int
-    position: int
-    waiting: int
-    candidates: tuple[Candidate, ...]
-    not_eligible: dict[str, int]
-    """How many of the queue's agents could not be offered the call, by their state."""
-
-
-# ---------------------------------------------------------------- inputs
-
-
-class Input(Struct, frozen=True, tag=True):
-    """Base of all observations."""
-
-
-class EngineStarted(Input, frozen=True):
-    """A process took over. ``epoch`` is new at each start; ``offset_ns`` anchors boot time to UTC."""
-
-    epoch: str
-    node: str
-    boot_id: str
-    offset_ns: int
-    version: str
-
-
-class DefinitionGiven(Input, frozen=True):
-    definition: Definition
-    digest: str
-
-
-class CallArrived(Input, frozen=True):
-    """A caller's channel entered Stasis (or was found there after a restart: ``adopted``).
-
-    ``number`` is one of the definition's own numbers, or "" if the dialled one is not known.
-    """
-
-    channel: str
-    number: str
-    adopted: bool = False
-
-
-class CodeDialled(Input, frozen=True):
-    """An agent's authenticated phone dialled a feature code. ``agent`` "" = not an agent's phone."""
-
-    channel: str
-    agent: str
-    action: Action
-
-
-class LegRinging(Input, frozen=True):
-    channel: str
-
-
-class LegAnswered(Input, frozen=True):
-    """An agent's leg entered Stasis, i.e. the phone was picked up."""
-
-    channel: str
-
-
-class HungUp(Input, frozen=True):
-    """ChannelHangupRequest: the phone behind the channel, a caller's or an agent's, said BYE."""
-
-    channel: str
-
-
-class ChannelLeft(Input, frozen=True):
-    """StasisEnd: the channel is no longer ours (it hangs up, or went on in the dialplan)."""
-
-    channel: str
-
-
-class ChannelGone(Input, frozen=True):
-    """ChannelDestroyed, or a channel that is no longer there. ``cause``: Q.850, 0 = unknown.
-
-    ``UNSEEN`` as the cause: a snapshot does not show it, and nobody saw it go. ``LOST``: it was in an
-    Asterisk that is no more, so nobody hung up.
-    """
-
-    channel: str
-    cause: int = 0
-
-
-UNSEEN = -1
-LOST = -2
-
-
-class DigitPressed(Input, frozen=True):
-    """One menu key. Keys of a PIN never come here: the shell keeps them."""
-
-    channel: str
-    digit: str
-
-
-class PromptEnded(Input, frozen=True):
-    playback: str
-    ok: bool
-
-
-class PinChecked(Input, frozen=True):
-    """The shell's verdict on a PIN; ``entered`` is false when the caller typed nothing."""
-
-    channel: str
-    ok: bool
-    entered: bool = True
-
-
-class DeadlinePassed(Input, frozen=True):
-    """The deadline ``kind`` of ``key``, set for ``due_ns``, is over."""
-
-    kind: str
-    key: str
-    due_ns: int
-
-
-class AgentAsked(Input, frozen=True):
-    """A command from the terminal or the API; ``by`` says from where."""
-
-    agent: str
-    action: Action
-    reason: str = ""
-    by: str = ""
-
-
-class CallAsked(Input, frozen=True):
-    """A command about one call; ``by`` says from where. The journal keeps it beside its events."""
-
-    call: str
-    action: Literal["hang_up"]
-    by: str = ""
-
-
-class OriginateDone(Input, frozen=True):
-    """Asterisk's answer to the originate of an agent's leg."""
-
-    channel: str
-    ok: bool
-    error: str = ""
-
-
-class BridgeDone(Input, frozen=True):
-    """Asterisk's answer to putting caller and agent together in ``bridge``."""
-
-    call: str
-    ok: bool
-    error: str = ""
-    bridge: str = ""
-    """An answer that comes late must not speak for the next attempt's bridge."""
-
-
-class RecordingBegun(Input, frozen=True):
-    """AMI's answer to MixMonitor on one channel."""
-
-    call: str
-    channel: str
-    ok: bool
-    error: str = ""
-
-
-class RecordingAssembled(Input, frozen=True):
-    """The call's raw tracks were joined to one file (relative name), or could not be."""
-
-    call: str
-    ok: bool
-    file: str = ""
-    duration_ns: int = 0
-    error: str = ""
-
-
-class StepFailed(Input, frozen=True):
-    """``step`` raised on an input about ``channel``/``call``: that call is set apart."""
-
-    failed: str
-    channel: str
-    call: str
-    error: str
-
-
-class LinkFailed(Input, frozen=True):
-    """Asterisk cannot be commanded at present: no offers until the next ``Recovered``."""
-
-    reason: str
-
-
-class Recovered(Input, frozen=True):
-    """The snapshot was compared and stepped: matching may begin."""
-
-    channels: int
-    calls: int
-
-
-AnyInput = (
-    EngineStarted
-    | DefinitionGiven
-    | CallArrived
-    | CodeDialled
-    | LegRinging
-    | LegAnswered
-    | HungUp
-    | ChannelLeft
-    | ChannelGone
-    | DigitPressed
-    | PromptEnded
-    | PinChecked
-    | DeadlinePassed
-    | AgentAsked
-    | CallAsked
-    | OriginateDone
-    | BridgeDone
-    | RecordingBegun
-    | RecordingAssembled
-    | StepFailed
-    | LinkFailed
-    | Recovered
+from ari_app.core.definition import Definition, OverflowReason, Target, WrapUpMode
+from ari_app.core.effects import (
+    Alarm as Alarm,
+    AnyEffect as AnyEffect,
+    AskPin as AskPin,
+    Assemble as Assemble,
+    Connect as Connect,
+    DropBridge as DropBridge,
+    Effect as Effect,
+    Hangup as Hangup,
+    Originate as Originate,
+    Play as Play,
+    Record as Record,
+    SetAbsolute as SetAbsolute,
+    StartMusic as StartMusic,
+    StopMusic as StopMusic,
+    StopPlay as StopPlay,
+    StopRecord as StopRecord,
+    ToFallback as ToFallback,
 )
-
-# ---------------------------------------------------------------- events
+from ari_app.core.facts import (
+    Action as Action,
+    AgentStateName as AgentStateName,
+    Boundary as Boundary,
+    Candidate as Candidate,
+    EndedBy as EndedBy,
+    LapseReason as LapseReason,
+    OpenState as OpenState,
+    Outcome as Outcome,
+    Why as Why,
+)
+from ari_app.core.inputs import (
+    LOST as LOST,
+    UNSEEN as UNSEEN,
+    AgentAsked as AgentAsked,
+    AgentSkillsChanged as AgentSkillsChanged,
+    AnyInput as AnyInput,
+    BridgeDone as BridgeDone,
+    CallArrived as CallArrived,
+    CallAsked as CallAsked,
+    ChannelGone as ChannelGone,
+    ChannelLeft as ChannelLeft,
+    CodeDialled as CodeDialled,
+    CrisisAsked as CrisisAsked,
+    DeadlinePassed as DeadlinePassed,
+    DefinitionGiven as DefinitionGiven,
+    DigitPressed as DigitPressed,
+    EngineStarted as EngineStarted,
+    HoursGiven as HoursGiven,
+    HungUp as HungUp,
+    Input as Input,
+    LegAnswered as LegAnswered,
+    LegRinging as LegRinging,
+    LinkFailed as LinkFailed,
+    OriginateDone as OriginateDone,
+    OtherCallSeen as OtherCallSeen,
+    PhoneSeen as PhoneSeen,
+    PinChecked as PinChecked,
+    PromptEnded as PromptEnded,
+    RecordingAssembled as RecordingAssembled,
+    RecordingBegun as RecordingBegun,
+    Recovered as Recovered,
+    StepFailed as StepFailed,
+)
 
 
 class Event(Struct, frozen=True, tag=True):
@@ -304,6 +117,8 @@ class CallOpened(Event, frozen=True):
     flow: str
     renew_at_ns: int
     adopted: bool = False
+    priority: int = 0
+    prefer: str = ""
 
 
 class NodeEntered(Event, frozen=True):
@@ -345,6 +160,33 @@ class CallQueued(Event, frozen=True):
     queue: str
     entered_ns: int
     priority: int
+    skills: dict[str, int] = {}
+    """Asked for by the flow, beside the queue's own."""
+    prefer: str = ""
+    """The agent for whom the call is kept at first."""
+    next_move_ns: int = 0
+    """When the wait advances (relaxation, ageing, end of the preference); 0 = never."""
+
+
+class WaitAdvanced(Event, frozen=True):
+    """Time moved the waiting call on: more agents qualify, or it goes before others."""
+
+    call: str
+    step: int
+    priority: int
+    prefer: str
+    next_move_ns: int
+
+
+class CallOverflowed(Event, frozen=True):
+    """The queue's rules sent the call on. ``waited_ns``: in this queue; the first entry keeps counting
+    for the place in the next one."""
+
+    call: str
+    queue: str
+    reason: OverflowReason
+    target: Target
+    waited_ns: int
 
 
 class TimeoutRenewed(Event, frozen=True):
@@ -433,6 +275,8 @@ class CallEnded(Event, frozen=True):
     waited_ns: int
     talk_ns: int
     cause: int = 0
+    to_fallback: bool = False
+    """Sent on to the static fallback by the queue's rules (outcome ``fallback`` says so by itself)."""
 
 
 class CallerReleased(Event, frozen=True):
@@ -452,14 +296,47 @@ class CallQuarantined(Event, frozen=True):
 
 
 class WrapUpStarted(Event, frozen=True):
+    """``limit_ns``: how far it can be extended; 0 = not at all."""
+
     agent: str
     call: str
     until_ns: int
+    queue: str = ""
+    mode: WrapUpMode = "fixed"
+    limit_ns: int = 0
+
+
+class WrapUpRequested(Event, frozen=True):
+    """The agent asked for a wrap-up while the call went on."""
+
+    agent: str
+    call: str
+    by: str
+
+
+class WrapUpExtended(Event, frozen=True):
+    agent: str
+    call: str
+    until_ns: int
+    by: str
+
+
+class DispositionGiven(Event, frozen=True):
+    """What came of the call, by one of the queue's codes. ``by`` "time-out": the queue's default."""
+
+    agent: str
+    call: str
+    queue: str
+    disposition: str
+    by: str
 
 
 class WrapUpEnded(Event, frozen=True):
+    """``by`` "" = its time was over."""
+
     agent: str
     call: str
+    by: str = ""
 
 
 class LegReleased(Event, frozen=True):
@@ -517,6 +394,43 @@ class AgentRested(Event, frozen=True):
     agent: str
 
 
+class PhoneChanged(Event, frozen=True):
+    """The agent's phone: whether it can be reached, and how many calls that are not ours it has."""
+
+    agent: str
+    reachable: bool
+    other_calls: tuple[str, ...]
+
+
+class AgentAltered(Event, frozen=True):
+    """A supervisor's skills and queues for this agent from now on; None = as in the files."""
+
+    agent: str
+    skills: dict[str, int] | None
+    queues: tuple[str, ...] | None
+    by: str
+
+
+class HoursSet(Event, frozen=True):
+    boundaries: dict[str, tuple[Boundary, ...]]
+
+
+class HoursTurned(Event, frozen=True):
+    """A boundary of ``hours`` is reached; the next one is at ``next_ns``, 0 = none is known."""
+
+    hours: str
+    state: OpenState
+    next_ns: int
+
+
+class CrisisSwitched(Event, frozen=True):
+    """``queue`` "" = everything."""
+
+    queue: str
+    on: bool
+    by: str
+
+
 class PinRefused(Event, frozen=True):
     """``failures`` in a row; at ``locked_until_ns`` > 0 the agent's PIN is locked until then."""
 
@@ -546,7 +460,7 @@ class SessionMoved(Event, frozen=True):
     """``visit`` numbers the prompts of the session; ``until_ns`` limits the stage."""
 
     channel: str
-    stage: Literal["pin", "confirm"]
+    stage: Literal["pin", "confirm", "choose"]
     visit: int
     playback: str
     until_ns: int
@@ -594,6 +508,8 @@ AnyEvent = (
     | MenuChosen
     | MenuMissed
     | CallQueued
+    | WaitAdvanced
+    | CallOverflowed
     | TimeoutRenewed
     | OfferMade
     | OfferDialled
@@ -606,6 +522,9 @@ AnyEvent = (
     | CallerReleased
     | CallQuarantined
     | WrapUpStarted
+    | WrapUpRequested
+    | WrapUpExtended
+    | DispositionGiven
     | WrapUpEnded
     | LegReleased
     | ReleaseAwaited
@@ -615,6 +534,11 @@ AnyEvent = (
     | AgentPaused
     | AgentResumed
     | AgentRested
+    | PhoneChanged
+    | AgentAltered
+    | HoursSet
+    | HoursTurned
+    | CrisisSwitched
     | PinRefused
     | PinAccepted
     | AgentUnlocked
@@ -633,146 +557,6 @@ VERSIONS: dict[str, int] = {}
 def version_of(event: Event) -> int:
     """The version of this event's meaning, 1 unless ``VERSIONS`` says more."""
     return VERSIONS.get(type(event).__name__, 1)
-
-
-# ---------------------------------------------------------------- effects
-
-
-class Effect(Struct, frozen=True, tag=True):
-    """Base of all wishes to the shell. ``lane`` keys order: one lane's effects go out in order."""
-
-
-class Play(Effect, frozen=True):
-    """Play ``sounds`` (names of sound files) to one channel, as one playback, then ``music``.
-
-    Music never resumes by itself after a prompt on a bare channel, so it is asked for right
-    behind the prompt: whoever dies meanwhile, the caller hears no dead air.
-    """
-
-    channel: str
-    playback: str
-    sounds: tuple[str, ...]
-    music: str
-
-
-class StopPlay(Effect, frozen=True):
-    playback: str
-
-
-class StartMusic(Effect, frozen=True):
-    channel: str
-    music: str
-
-
-class StopMusic(Effect, frozen=True):
-    channel: str
-
-
-class Originate(Effect, frozen=True):
-    """Ring the agent's ``endpoint``; the leg enters through the dialplan's agent extension.
-
-    The display shows the queue's name and the caller (looked up by ``call`` in the shell).
-    ``timeout_s`` is a second line of defence: the deadline in the floor comes first.
-    """
-
-    leg: str
-    endpoint: str
-    call: str
-    queue_name: str
-    timeout_s: int
-
-
-class Hangup(Effect, frozen=True):
-    channel: str
-    reason: Literal["normal", "busy", "congestion", "no_answer"] = "normal"
-
-
-class Connect(Effect, frozen=True):
-    """Create ``bridge`` and put ``channels`` (caller first) into it. Its outcome is ``BridgeDone``."""
-
-    call: str
-    bridge: str
-    channels: tuple[str, ...]
-
-
-class DropBridge(Effect, frozen=True):
-    bridge: str
-
-
-class Record(Effect, frozen=True):
-    """Record one participant's own channel into ``file``. Its outcome is ``RecordingBegun``."""
-
-    call: str
-    channel: str
-    file: str
-    verify: bool = False
-    """After a restart: look first whether it runs already; a second one would overwrite the file."""
-
-
-class StopRecord(Effect, frozen=True):
-    """Stop the recording of one channel that goes on living: no talk came of it. ``files`` go."""
-
-    channel: str
-    files: tuple[str, ...] = ()
-
-
-class Assemble(Effect, frozen=True):
-    """Join the raw tracks (caller's, agent's; with the instant each began) to one stereo file."""
-
-    call: str
-    recording: str
-    tracks: tuple[tuple[str, int], ...]
-
-
-class SetAbsolute(Effect, frozen=True):
-    """Renew (or with 0 clear) the channel's absolute time-out."""
-
-    channel: str
-    seconds: int
-
-
-class ToFallback(Effect, frozen=True):
-    """Send a caller on to the static fallback of the dialplan."""
-
-    channel: str
-
-
-class AskPin(Effect, frozen=True):
-    """Collect a PIN on ``channel`` in the shell until ``until_ns``; the outcome is ``PinChecked``.
-
-    The first key silences ``playback``, the prompt that asks for it.
-    """
-
-    channel: str
-    agent: str
-    until_ns: int
-    playback: str
-
-
-class Alarm(Effect, frozen=True):
-    """Somebody should look at this. ``text`` holds ids only."""
-
-    call: str
-    text: str
-
-
-AnyEffect = (
-    Play
-    | StopPlay
-    | StartMusic
-    | StopMusic
-    | Originate
-    | Hangup
-    | Connect
-    | DropBridge
-    | Record
-    | StopRecord
-    | Assemble
-    | SetAbsolute
-    | ToFallback
-    | AskPin
-    | Alarm
-)
 
 
 class Step(Struct):

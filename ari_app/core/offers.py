@@ -8,8 +8,7 @@ still ring.
 
 from __future__ import annotations
 
-from ari_app.core import ivr
-from ari_app.core import messages as m
+from ari_app.core import ivr, messages as m
 from ari_app.core.agent import RESTS, Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import Queue, seconds_ns
@@ -216,14 +215,38 @@ def talk_over(
         again_ns = now_ns + seconds_ns(RELEASE_AGAIN_S)
         step.events.append(m.ReleaseAwaited(call.agent, call.leg, again_ns))
     step.effects.append(m.DropBridge(call.bridge))
-    wrap_ns = seconds_ns(queue_of(floor, call.queue).wrap_up_s)
+    agent = floor.state.agents[call.agent]
     if leg_gone:
         step.events.append(m.LegReleased(call.agent, call.leg))
-    if wrap_ns:
-        step.events.append(m.WrapUpStarted(call.agent, call.id, now_ns + wrap_ns))
-    elif leg_gone:
-        step.events.append(_freed(floor, floor.state.agents[call.agent], call.queue, now_ns))
+    wrap_up = _wrap_up(queue_of(floor, call.queue), agent, call, now_ns)
+    if wrap_up is not None:
+        step.events.append(wrap_up)
+        return step
+    step.events.extend(default_disposition(floor, agent, call.id, call.queue))
+    if leg_gone:
+        step.events.append(_freed(floor, agent, call.queue, now_ns))
     return step
+
+
+def _wrap_up(queue: Queue, agent: Agent, call: Call, now_ns: int) -> m.WrapUpStarted | None:
+    """The wrap-up that follows a talk in this queue (see ``wrapup``), if any."""
+    mode = queue.wrap_up
+    if mode == "none" or (mode == "requested" and not agent.wants_wrap_up):
+        return None
+    length_ns = seconds_ns(queue.wrap_up_max_s if mode == "until_done" else queue.wrap_up_s)
+    if length_ns <= 0:
+        return None
+    extendable = mode in ("extendable", "requested")
+    limit_ns = now_ns + max(length_ns, seconds_ns(queue.wrap_up_max_s)) if extendable else 0
+    return m.WrapUpStarted(agent.id, call.id, now_ns + length_ns, call.queue, mode, limit_ns)
+
+
+def default_disposition(floor: Floor, agent: Agent, call: str, queue: str) -> list[m.AnyEvent]:
+    """What is noted of a call about which the agent has said nothing."""
+    default = queue_of(floor, queue).disposition_default
+    if agent.disposition or not default:
+        return []
+    return [m.DispositionGiven(agent.id, call, queue, default, "time-out")]
 
 
 def leg_hung_up(floor: Floor, agent: Agent, now_ns: int) -> m.Step:
@@ -254,9 +277,9 @@ def leg_gone(floor: Floor, agent: Agent, cause: int, now_ns: int) -> m.Step:
     return m.Step(events, [])
 
 
-def wrap_up_over(floor: Floor, agent: Agent, now_ns: int) -> m.Step:
-    """The wrap-up's time is up; the agent is free if the leg is gone."""
-    events: list[m.AnyEvent] = [m.WrapUpEnded(agent.id, agent.call)]
+def wrap_up_over(floor: Floor, agent: Agent, by: str, now_ns: int) -> m.Step:
+    """The wrap-up's time is up, or the agent is done; the agent is free if the leg is gone."""
+    events: list[m.AnyEvent] = [m.WrapUpEnded(agent.id, agent.call, by)]
     if agent.leg:
         again_ns = now_ns + seconds_ns(RELEASE_AGAIN_S)
         events.append(m.ReleaseAwaited(agent.id, agent.leg, again_ns))

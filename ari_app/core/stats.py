@@ -23,6 +23,8 @@ class QueueFigures(Struct):
     within: int = 0
     abandoned: int = 0
     short: int = 0
+    overflowed: int = 0
+    timed_out: int = 0
     lost: int = 0
     wait_ns: int = 0
     talk_ns: int = 0
@@ -42,6 +44,8 @@ class Stats(Struct):
 
     day: int = 0
     queues: dict[str, QueueFigures] = {}
+    since: dict[str, int] = {}
+    """Call -> when it entered its present queue, for those that were sent on from another."""
 
     def fold(self, at_ns: int, event: m.AnyEvent, queues: dict[str, Queue]) -> None:
         """Count one event. A call that spans midnight counts where its fact falls."""
@@ -51,23 +55,42 @@ class Stats(Struct):
         match event:
             case m.CallQueued():
                 self._of(event.queue).offered += 1
-            case m.CallConnected():
+                if event.call in self.since:
+                    self.since[event.call] = at_ns
+            case m.CallOverflowed():
                 figures = self._of(event.queue)
-                figures.answered += 1
-                figures.wait_ns += event.waited_ns
-                figures.within += event.waited_ns <= seconds_ns(_queue(queues, event.queue).service_level_s)
-            case m.CallEnded() if event.queue:
-                self._ended(event, _queue(queues, event.queue))
+                figures.timed_out += event.reason == "timeout"
+                figures.overflowed += event.reason != "timeout"
+                self.since[event.call] = at_ns
+            case m.CallConnected():
+                self._answered(event, at_ns, _queue(queues, event.queue))
+            case m.CallEnded():
+                self._ended(event, at_ns, _queue(queues, event.queue))
             case _:
                 pass  # not a figure of the live view
 
-    def _ended(self, event: m.CallEnded, queue: Queue) -> None:
+    def _answered(self, event: m.CallConnected, at_ns: int, queue: Queue) -> None:
+        figures = self._of(event.queue)
+        waited_ns = self._waited_ns(event.call, event.waited_ns, at_ns)
+        figures.answered += 1
+        figures.wait_ns += waited_ns
+        figures.within += waited_ns <= seconds_ns(queue.service_level_s)
+
+    def _waited_ns(self, call: str, since_first_ns: int, at_ns: int) -> int:
+        """The wait in the present queue; it is the whole one for who has been in no other."""
+        return at_ns - self.since[call] if call in self.since else since_first_ns
+
+    def _ended(self, event: m.CallEnded, at_ns: int, queue: Queue) -> None:
+        waited_ns = self._waited_ns(event.call, event.waited_ns, at_ns)
+        self.since.pop(event.call, None)
+        if not event.queue or event.outcome in ("overflowed", "timed_out"):
+            return  # those were counted when the queue sent them on
         figures = self._of(event.queue)
         if event.outcome == "answered":
             figures.talk_ns += event.talk_ns
         elif event.outcome == "abandoned":
             figures.abandoned += 1
-            figures.short += event.waited_ns < seconds_ns(queue.short_abandon_s)
+            figures.short += waited_ns < seconds_ns(queue.short_abandon_s)
         else:
             figures.lost += 1
 

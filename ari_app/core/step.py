@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ari_app.core import codes, ivr, offers, routing
-from ari_app.core import messages as m
+from ari_app.core import codes, ivr, messages as m, offers, policy, routing, staff, wait, wrapup
 from ari_app.core.call import Call
-from ari_app.core.definition import seconds_ns
-from ari_app.core.floor import Floor
+from ari_app.core.definition import Definition, seconds_ns
+from ari_app.core.floor import AGENT_DEADLINES, Floor
 
 
 def advance(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
@@ -27,13 +26,16 @@ def settle(floor: Floor, decided: m.Step, now_ns: int) -> None:
     """Apply what ``step`` decided, and add to it every offer that has become possible."""
     for event in decided.events:
         floor.evolve(now_ns, event)
-    while (found := routing.match(floor, now_ns)) is not None:
+
+    def apply(found: m.Step) -> None:
         for event in found.events:
             floor.evolve(now_ns, event)
         decided.events.extend(found.events)
         decided.effects.extend(found.effects)
-    if floor.state.matching:
-        floor.touched.clear()
+
+    policy.enforce(floor, tuple(decided.events), apply, now_ns)
+    while (found := routing.match(floor, now_ns)) is not None:
+        apply(found)
 
 
 def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
@@ -56,19 +58,23 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.ChannelGone():
             return _gone(floor, item, now_ns)
         case m.DigitPressed():
-            call = floor.call_of(item.channel)
-            if call is None or call.state != "ivr":
-                return m.Step([], [])
-            return ivr.digit(floor, call, item.digit, now_ns)
+            return _digit(floor, item, now_ns)
         case m.PromptEnded():
             return _prompt_ended(floor, item, now_ns)
         case m.PinChecked():
             return codes.pin_checked(floor, item, now_ns)
+        case m.PhoneSeen() | m.OtherCallSeen():
+            return _phone(floor, item)
         case m.DeadlinePassed():
             return _deadline(floor, item, now_ns)
         case m.AgentAsked():
-            agent = floor.state.agents.get(item.agent)
-            return m.Step(codes.act(agent, item.action, item.reason, item.by) if agent else [], [])
+            return _asked(floor, item, now_ns)
+        case m.HoursGiven():
+            return policy.hours_given(floor, item)
+        case m.CrisisAsked():
+            return policy.switch(floor, item)
+        case m.AgentSkillsChanged():
+            return staff.change(floor, item)
         case m.CallAsked():
             asked = floor.state.calls.get(item.call)
             return offers.hung_up_by_us(floor, asked, now_ns) if asked else m.Step([], [])
@@ -112,7 +118,42 @@ def _defined(floor: Floor, item: m.DefinitionGiven, now_ns: int) -> m.Step:
             gone = offers.caller_gone(floor, call, now_ns, outcome="fallback")
             step.events.extend(gone.events)
             step.effects.extend([*gone.effects, m.ToFallback(call.channel)])
+    step.events.extend(_waits_anew(floor, item.definition, now_ns))
     return step
+
+
+def _waits_anew(floor: Floor, definition: Definition, now_ns: int) -> list[m.WaitAdvanced]:
+    """The waits that stand elsewhere under a new definition: its steps count from the entry, too."""
+    moved = []
+    for call in floor.state.calls.values():
+        queue = definition.queues.get(call.queue)
+        if queue is None or call.state not in ("waiting", "offered"):
+            continue
+        now = wait.advance(call, queue, now_ns)
+        if (now.step, now.priority, now.prefer, now.next_move_ns) != (
+            *(call.step, call.priority, call.prefer, call.next_move_ns),
+        ):
+            moved.append(now)
+    return moved
+
+
+def _digit(floor: Floor, item: m.DigitPressed, now_ns: int) -> m.Step:
+    session = floor.state.sessions.get(item.channel)
+    if session is not None:
+        return codes.digit(floor, session, item.digit, now_ns)
+    call = floor.call_of(item.channel)
+    if call is None or call.state != "ivr":
+        return m.Step([], [])
+    return ivr.digit(floor, call, item.digit, now_ns)
+
+
+def _asked(floor: Floor, item: m.AgentAsked, now_ns: int) -> m.Step:
+    agent = floor.state.agents.get(item.agent)
+    if agent is None:
+        return m.Step([], [])
+    if item.action in ("done", "wrap_up"):
+        return wrapup.asked(floor, agent, item.action, item.disposition, item.by, now_ns)
+    return m.Step(codes.act(agent, item.action, item.reason, item.by), [])
 
 
 def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
@@ -120,10 +161,15 @@ def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
         return m.Step([], [])
     key = f"{floor.state.epoch}-{floor.state.opened + 1}"
     flow = floor.definition.numbers.get(item.number, "")
+    if flow and "" in floor.state.crisis:
+        flow = floor.definition.crisis.flow or flow
     renew_at_ns = offers.absolute_ns(floor, now_ns)
-    opened = m.CallOpened(key, item.channel, item.number, flow, renew_at_ns, item.adopted)
+    opened = m.CallOpened(
+        key, item.channel, item.number, flow, renew_at_ns, item.adopted, item.priority, item.prefer
+    )
     # A call that is not on the floor yet, for the flow's first node to speak about.
     call = Call(key, item.channel, item.number, flow, now_ns, 0, renew_at_ns)
+    call.caller_priority, call.prefer = item.priority, item.prefer
     if not flow:
         entered = ivr.reject(floor, call)
     else:
@@ -168,6 +214,10 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
         step = offers.leg_gone(floor, agent, item.cause, now_ns)
     elif channel in floor.state.sessions:
         step.events.append(m.SessionClosed(channel, "hung up"))
+    if channel in floor.others:  # an agent's own call, a feature code's among them
+        other = floor.state.agents[floor.others[channel]]
+        left = tuple(c for c in other.other_calls if c != channel)
+        step.events.append(m.PhoneChanged(other.id, other.reachable, left))
     if step.events:  # it was not known to be gone: told twice, it must not be assembled twice
         step.effects.extend(_assemblies(floor, channel))
     return step
@@ -182,6 +232,21 @@ def _assemblies(floor: Floor, gone: str) -> list[m.AnyEffect]:
         and any(track.channel == gone for track in recording.tracks)
         and not offers.being_written(floor, recording, but=gone)
     ]
+
+
+def _phone(floor: Floor, item: m.PhoneSeen | m.OtherCallSeen) -> m.Step:
+    """What Asterisk tells of an agent's phone beside our own legs."""
+    agent = floor.state.agents.get(item.agent)
+    if agent is None:
+        return m.Step([], [])
+    reachable, others = agent.reachable, agent.other_calls
+    if isinstance(item, m.PhoneSeen):
+        reachable = item.reachable
+    elif not (item.channel in others or item.channel == agent.leg or item.channel in floor.state.sessions):
+        others = (*others, item.channel)
+    if (reachable, others) == (agent.reachable, agent.other_calls):
+        return m.Step([], [])
+    return m.Step([m.PhoneChanged(agent.id, reachable, others)], [])
 
 
 def _prompt_ended(floor: Floor, item: m.PromptEnded, now_ns: int) -> m.Step:
@@ -202,18 +267,28 @@ def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
         return m.Step([], [])
     if item.kind == "session":
         return codes.overdue(floor, floor.state.sessions[item.key], now_ns)
+    if item.kind == "hours":
+        return policy.hours_turned(floor, item.key, now_ns)
+    if item.kind in AGENT_DEADLINES:
+        return _agent_deadline(floor, item, now_ns)
     call = floor.state.calls.get(item.key)
     if call is not None:
         if item.kind == "renew":
             renewed = m.TimeoutRenewed(call.id, offers.absolute_ns(floor, now_ns))
             seconds = floor.definition.centre.absolute_timeout_s
             return m.Step([renewed], [m.SetAbsolute(call.channel, seconds)])
+        if item.kind == "wait":
+            return m.Step([wait.advance(call, offers.queue_of(floor, call.queue), now_ns)], [])
         if item.kind == "menu":
             return ivr.timed_out(floor, call, now_ns)
         return offers.lapse(floor, call, "no_answer", now_ns, leg_gone=False)
+    return m.Step([], [])
+
+
+def _agent_deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
     agent = floor.state.agents[item.key]
     if item.kind == "wrap":
-        return offers.wrap_up_over(floor, agent, now_ns)
+        return wrapup.timed_out(floor, agent, now_ns)
     if item.kind == "release":
         return offers.release_again(agent, now_ns)
     return m.Step([m.AgentRested(agent.id)], [])

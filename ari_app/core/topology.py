@@ -15,8 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ari_app.core import codes, ivr, offers
-from ari_app.core import messages as m
+from ari_app.core import codes, ivr, messages as m, offers
 from ari_app.core.floor import Floor
 
 Role = Literal["caller", "agent", "other"]
@@ -38,12 +37,21 @@ class ChannelSeen(Struct, frozen=True):
     """The agent at whose phone a caller's channel sits, if any."""
 
 
+class PhoneAt(Struct, frozen=True):
+    """An agent's phone: whether it can be reached, and the channels it has (ours among them)."""
+
+    reachable: bool
+    channels: tuple[str, ...] = ()
+
+
 class Snapshot(Struct, frozen=True):
     """What Asterisk has: channels, our bridges with their channels, which of our playbacks still run."""
 
     channels: dict[str, ChannelSeen]
     bridges: dict[str, frozenset[str]]
     playbacks: frozenset[str]
+    phones: dict[str, PhoneAt] = {}
+    """Agent -> their phone, for the agents whose endpoint Asterisk knows."""
     started_ns: int = 0
     """When this Asterisk started (ns UTC), 0 = not told. It never had the channels of earlier calls."""
 
@@ -52,6 +60,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     """What must have happened while nobody watched, as inputs. What is gone comes first."""
     there = snapshot.channels
     known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.state.sessions]
+    others = [c for c in floor.others if c not in known]
     found: list[m.AnyInput] = []
     for call in floor.state.calls.values():
         # They were put together before we looked away, whatever became of it since.
@@ -61,7 +70,8 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
             and call.channel in snapshot.bridges.get(call.bridge, ())
         ):
             found.append(m.BridgeDone(call.id, ok=True, bridge=call.bridge))
-    found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in known if c not in there)
+    found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in (*known, *others) if c not in there)
+    found.extend(_phones(floor, snapshot))
     found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
     for call in floor.state.calls.values():
         if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
@@ -84,6 +94,23 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
             found.append(m.CodeDialled(seen.id, seen.agent, seen.code))
         elif seen.role == "caller":
             found.append(m.CallArrived(seen.id, seen.number, adopted=True))
+    return found
+
+
+def _phones(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
+    """What changed at agents' phones, beside our own legs."""
+    found: list[m.AnyInput] = []
+    for name, phone in snapshot.phones.items():
+        agent = floor.state.agents.get(name)
+        if agent is None:
+            continue
+        if agent.reachable != phone.reachable:
+            found.append(m.PhoneSeen(name, phone.reachable))
+        found.extend(
+            m.OtherCallSeen(name, channel)
+            for channel in phone.channels
+            if LEG_MARK not in channel and channel not in agent.other_calls
+        )
     return found
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import assert_never
 
 from ari_app.core import messages as m
-from ari_app.core.routing import RUNNERS_UP
+from ari_app.core.definition import OverflowReason, Target
 from ari_app.core.text import counted, duration, printable
 
 NAMED_CANDIDATES = 3
 """How many free agents a sentence names with their idle times."""
+MOST_CANDIDATES = 6
 
 STATES: dict[str, str] = {
     "signed_out": "signed out",
@@ -25,9 +26,15 @@ STATES: dict[str, str] = {
     "paused": "paused",
     "not_responding": "not responding",
     "releasing": "hanging up",
+    "unreachable": "unreachable (no phone registered)",
+    "other_call": "on a call that is not Cordboard's",
     "resting": "resting",
+    "lacks skills": "without the skills asked for",
     "ivr": "in the menu",
     "waiting": "waiting",
+    "open": "open",
+    "closed": "closed",
+    "holiday": "closed for a holiday",
     "offered": "being offered",
     "ended": "ended",
 }
@@ -38,6 +45,8 @@ ACTIONS: dict[m.Action, str] = {
     "pause": "pause",
     "resume": "resume",
     "unlock": "unlock",
+    "done": "end the wrap-up",
+    "wrap_up": "ask for wrap-up",
 }
 
 LAPSES: dict[m.LapseReason, str] = {
@@ -58,6 +67,17 @@ OUTCOMES: dict[m.Outcome, str] = {
     "system": "lost by the system",
     "fallback": "taken to the static fallback",
     "rejected": "the number leads nowhere",
+    "overflowed": "sent on by the queue's rules",
+    "timed_out": "sent on after the longest wait",
+}
+
+GONE_ON: dict[OverflowReason, str] = {
+    "full": "it is full",
+    "timeout": "the longest wait is over",
+    "no_agents": "no agent is there",
+    "closed": "it is closed",
+    "holiday": "it is closed for a holiday",
+    "crisis": "the emergency switch is on",
 }
 
 _ENDED_BY: dict[m.EndedBy, str] = {
@@ -83,6 +103,7 @@ _QUIET = (
     | m.SessionMoved
     | m.SessionClosed
     | m.RecordingStarted
+    | m.HoursSet
 )
 
 
@@ -111,7 +132,13 @@ def explain(why: m.Why) -> str:
 def grounds(why: m.Why) -> str:
     """The reasons alone, without the agent: what ``explain`` puts after "got the call:"."""
     ranked = sorted(why.candidates, key=lambda c: c.rank)
-    parts = [_choice(why.rule, ranked)]
+    parts = [_choice(why, ranked)]
+    if why.only:
+        parts.append(f"the call was being kept for {why.only}")
+    if why.skills:
+        asked = ", ".join(f"{skill} {level}" for skill, level in sorted(why.skills.items()))
+        relaxed = f" after {counted(why.step, 'step')} of relaxation" if why.step else ""
+        parts.append(f"asked for{relaxed}: {asked}")
     if why.not_eligible:
         others = ", ".join(f"{n} {state(name)}" for name, n in sorted(why.not_eligible.items()))
         parts.append(f"not eligible: {others}")
@@ -121,16 +148,22 @@ def grounds(why: m.Why) -> str:
     return "; ".join(parts)
 
 
-def _choice(rule: str, ranked: list[m.Candidate]) -> str:
+def _choice(why: m.Why, ranked: list[m.Candidate]) -> str:
     if not ranked:
-        return rule
-    if len(ranked) == 1:
+        return why.rule
+    free = max(why.free, len(ranked))
+    if free == 1:
         return f"the only free agent (idle {duration(ranked[0].idle_ns)})"
-    idle = ", ".join(f"{c.agent} {duration(c.idle_ns)}" for c in ranked[:NAMED_CANDIDATES])
-    rest = ", …" if len(ranked) > NAMED_CANDIDATES else ""
-    # The event keeps the first few candidates only, so a full list may stand for a longer one.
-    more = " or more" if len(ranked) > RUNNERS_UP else ""
-    return f"{rule} of {len(ranked)}{more} free agents ({idle}{rest})"
+    named = ", ".join(_candidate(why, c) for c in ranked[:NAMED_CANDIDATES])
+    rest = ", …" if free > NAMED_CANDIDATES else ""
+    # Decisions of before the number was kept list six at most.
+    more = " or more" if not why.free and free >= MOST_CANDIDATES else ""
+    return f"{why.rule} of {free}{more} free agents ({named}{rest})"
+
+
+def _candidate(why: m.Why, candidate: m.Candidate) -> str:
+    fit = f" fit {candidate.fit}," if why.skills else ""
+    return f"{candidate.agent}{fit} {duration(candidate.idle_ns)}"
 
 
 def describe(event: m.AnyEvent, at_ns: int) -> str:
@@ -145,6 +178,8 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             | m.MenuChosen()
             | m.MenuMissed()
             | m.CallQueued()
+            | m.WaitAdvanced()
+            | m.CallOverflowed()
             | m.TimeoutRenewed()
             | m.CallerReleased()
             | m.CallQuarantined()
@@ -154,10 +189,16 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             return _offer(event, at_ns)
         case m.CallConnected() | m.ConnectFailed() | m.CallBridged() | m.CallEnded():
             return _talk(event)
-        case m.WrapUpStarted() | m.WrapUpEnded() | m.LegReleased() | m.ReleaseAwaited() | m.AgentFreed():
+        case m.WrapUpStarted() | m.WrapUpRequested() | m.WrapUpExtended() | m.DispositionGiven():
+            return _wrap_up(event, at_ns)
+        case m.HoursSet() | m.HoursTurned() | m.CrisisSwitched() | m.AgentAltered():
+            return _rules(event)
+        case m.WrapUpEnded() | m.LegReleased() | m.ReleaseAwaited() | m.AgentFreed():
             return _let_go(event, at_ns)
         case m.AgentSignedIn() | m.AgentSignedOut() | m.AgentPaused() | m.AgentResumed() | m.AgentRested():
             return _wish(event)
+        case m.PhoneChanged():
+            return _phone(event)
         case m.PinRefused() | m.PinAccepted() | m.AgentUnlocked():
             return _pin(event, at_ns)
         case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
@@ -195,6 +236,8 @@ def _caller(
     | m.MenuChosen
     | m.MenuMissed
     | m.CallQueued
+    | m.WaitAdvanced
+    | m.CallOverflowed
     | m.TimeoutRenewed
     | m.CallerReleased
     | m.CallQuarantined,
@@ -219,6 +262,10 @@ def _caller(
         case m.CallQueued():
             priority = f" with priority {event.priority}" if event.priority else ""
             return f"waits in queue {event.queue}{priority}"
+        case m.WaitAdvanced():
+            return _advanced(event)
+        case m.CallOverflowed():
+            return _overflowed(event)
         case m.TimeoutRenewed():
             return f"way to the static fallback put off; again in {duration(event.renew_at_ns - at_ns)}"
         case m.CallerReleased():
@@ -226,6 +273,30 @@ def _caller(
         case m.CallQuarantined():
             what = f"{event.failed} failed: {printable(event.error)}"
             return f"set apart and sent to the static fallback, because {what}"
+
+
+def _advanced(event: m.WaitAdvanced) -> str:
+    parts = [f"step {event.step} of relaxation"] if event.step else []
+    if event.priority:
+        parts.append(f"priority {event.priority}")
+    kept = f"kept for {event.prefer}" if event.prefer else ""
+    return "still waits: " + (
+        ", ".join([*parts, *([kept] if kept else [])]) or "anybody may take the call now"
+    )
+
+
+def _overflowed(event: m.CallOverflowed) -> str:
+    waited = f" after {duration(event.waited_ns)}" if event.waited_ns else ""
+    to = _target(event.target)
+    return f"leaves queue {event.queue}{waited}, because {GONE_ON[event.reason]}: on to {to}"
+
+
+def _target(target: Target) -> str:
+    if target.queue:
+        return f"queue {target.queue}, the place is kept"
+    if target.flow:
+        return f"flow {target.flow}" + (f', node "{target.node}"' if target.node else "")
+    return "the end of the call" if target.hangup else "the static fallback"
 
 
 def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed, at_ns: int) -> str:
@@ -269,14 +340,44 @@ def _ended(event: m.CallEnded) -> str:
     return ", ".join(parts)
 
 
-def _let_go(
-    event: m.WrapUpStarted | m.WrapUpEnded | m.LegReleased | m.ReleaseAwaited | m.AgentFreed, at_ns: int
+def _wrap_up(
+    event: m.WrapUpStarted | m.WrapUpRequested | m.WrapUpExtended | m.DispositionGiven, at_ns: int
 ) -> str:
     match event:
         case m.WrapUpStarted():
-            return f"{event.agent} has {duration(event.until_ns - at_ns)} of wrap-up"
+            most = "at most " if event.mode == "until_done" else ""
+            return f"{event.agent} has {most}{duration(event.until_ns - at_ns)} of wrap-up"
+        case m.WrapUpRequested():
+            return f"{event.agent} asks for a wrap-up after this call{_by(event.by)}"
+        case m.WrapUpExtended():
+            return f"{event.agent} has {duration(event.until_ns - at_ns)} more of wrap-up{_by(event.by)}"
+        case m.DispositionGiven():
+            return f"{event.agent} says what came of the call: {event.disposition}{_by(event.by)}"
+
+
+def _rules(event: m.HoursSet | m.HoursTurned | m.CrisisSwitched | m.AgentAltered) -> str:
+    match event:
+        case m.HoursSet():
+            return f"opening hours known for {', '.join(sorted(event.boundaries)) or 'no queue'}"
+        case m.HoursTurned():
+            return f"hours {event.hours}: {state(event.state)} from now on"
+        case m.CrisisSwitched():
+            what = f"queue {event.queue}" if event.queue else "everything"
+            return f"emergency switch {'on' if event.on else 'off'} for {what}{_by(event.by)}"
+        case m.AgentAltered():
+            parts: list[str] = []
+            if event.skills is not None:
+                levels = ", ".join(f"{skill} {level}" for skill, level in sorted(event.skills.items()))
+                parts.append(f"skills {levels or 'none'}")
+            if event.queues is not None:
+                parts.append(f"queues {', '.join(event.queues) or 'none'}")
+            return f"{event.agent} now has {'; '.join(parts) or 'what the files say'}{_by(event.by)}"
+
+
+def _let_go(event: m.WrapUpEnded | m.LegReleased | m.ReleaseAwaited | m.AgentFreed, at_ns: int) -> str:
+    match event:
         case m.WrapUpEnded():
-            return f"{event.agent}'s wrap-up is over"
+            return f"{event.agent}'s wrap-up is over{_by(event.by)}"
         case m.LegReleased():
             return f"{event.agent}'s phone is confirmed hung up"
         case m.ReleaseAwaited():
@@ -307,6 +408,14 @@ def _wish(
             return f"{event.agent} may be offered calls again"
 
 
+def _phone(event: m.PhoneChanged) -> str:
+    if not event.reachable:
+        return f"{event.agent}'s phone cannot be reached"
+    if event.other_calls:
+        return f"{event.agent}'s phone is on another call"
+    return f"{event.agent}'s phone can be rung"
+
+
 def _by(by: str) -> str:
     return f" (by {printable(by, 40)})" if by else ""
 
@@ -328,9 +437,8 @@ def _session(event: m.SessionOpened | m.SessionMoved | m.SessionClosed) -> str:
         case m.SessionOpened():
             return f"{event.agent}'s phone dialled the feature code to {ACTIONS[event.action]}"
         case m.SessionMoved():
-            return (
-                "the phone is asked for the PIN" if event.stage == "pin" else "the phone is told the result"
-            )
+            said = {"pin": "asked for the PIN", "choose": "asked what came of the call"}
+            return f"the phone is {said.get(event.stage, 'told the result')}"
         case m.SessionClosed():
             return f"feature code finished: {printable(event.reason, 80)}"
 

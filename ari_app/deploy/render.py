@@ -543,7 +543,10 @@ class _Renderer:
             "codes": Block(
                 "".join(
                     self._part("code.conf", code=code)
-                    for code in (codes.sign_in, codes.sign_out, codes.pause, codes.resume)
+                    for code in (
+                        *(codes.sign_in, codes.sign_out, codes.pause, codes.resume),
+                        *(codes.done, codes.wrap_up),
+                    )
                 )
             ),
             "trunk_contexts": Block(

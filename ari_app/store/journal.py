@@ -28,7 +28,9 @@ from ari_app.core.messages import AnyEvent, AnyInput, version_of
 from ari_app.store.safe_text import storable, storable_tree
 
 APPLICATION_ID = 0x43424A4C  # "CBJL"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_UPGRADES = {1: "ALTER TABLE people ADD COLUMN note TEXT NOT NULL DEFAULT ''"}
+"""Older version -> the statement that leads to the next one."""
 BUSY_TIMEOUT_S = 2.0
 CHUNK = 1000
 PRUNE_CHUNK = 200
@@ -44,7 +46,7 @@ CREATE TABLE events (
   call TEXT NOT NULL, agent TEXT NOT NULL, queue TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE people (
   change INTEGER PRIMARY KEY AUTOINCREMENT, call TEXT NOT NULL UNIQUE,
-  number TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL);
+  number TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, note TEXT NOT NULL DEFAULT '');
 CREATE TABLE snapshots (seq INTEGER PRIMARY KEY, state BLOB NOT NULL);
 """
 
@@ -111,12 +113,16 @@ class Row(Struct, frozen=True):
 
 
 class Person(Struct, frozen=True):
-    """Who called, in a row of its own so that it can be erased. ``change`` numbers the changes."""
+    """Who called, in a row of its own so that it can be erased. ``change`` numbers the changes.
+
+    ``note``: what the agent noted of the call, personal data as well.
+    """
 
     call: str
     number: str
     name: str
     change: int = 0
+    note: str = ""
 
 
 class Shipped(Struct, frozen=True):
@@ -163,6 +169,7 @@ class Journal:
             self._db = self._connect()
             if not readonly:
                 self._create_if_new()
+                self._upgrade()
         except (OSError, sqlite3.OperationalError) as error:
             raise JournalUnavailable(f"{path}: the journal cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -201,6 +208,18 @@ class Journal:
             self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
+    def _upgrade(self) -> None:
+        """Bring an older journal up to this version; one of another program is left for ``_check``."""
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._db:
+            if self._db.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                return
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            while version in _UPGRADES:
+                self._db.execute(_UPGRADES[version])
+                version += 1
+                self._db.execute(f"PRAGMA user_version={version}")
+
     def _check(self) -> tuple[str, int]:
         try:
             kind = self._db.execute("PRAGMA application_id").fetchone()[0]
@@ -209,6 +228,8 @@ class Journal:
                 raise JournalUnavailable(f"{self.path}: the journal is still empty")
             if kind != APPLICATION_ID:
                 raise JournalCorrupt(f"{self.path}: a SQLite file, but not a Cordboard journal")
+            if self.readonly and version in _UPGRADES:
+                raise JournalUnavailable(f"{self.path}: an older journal; start cordboard, which upgrades it")
             if version != SCHEMA_VERSION:
                 raise JournalCorrupt(
                     f"{self.path}: journal version {version}, this program reads {SCHEMA_VERSION}"
@@ -410,25 +431,32 @@ class Journal:
         """Blank the row; the change is shipped, so that PostgreSQL forgets too."""
         self._change_person(call, "", "")
 
-    def _change_person(self, call: str, number: str, name: str) -> None:
+    def put_note(self, call: str, note: str) -> bool:
+        """Keep an agent's note with the caller's row; False if there is none (any more)."""
+        person = self.person(call)
+        if person is not None:
+            self._change_person(call, person.number, person.name, storable(note))
+        return person is not None
+
+    def _change_person(self, call: str, number: str, name: str, note: str = "") -> None:
         try:
             # Replacing gives the row a new number of change, by which the shipper finds it.
             self._db.execute(
-                "INSERT OR REPLACE INTO people (call, number, name, seq) VALUES (?, ?, ?, ?)",
-                (call, number, name, self.last_seq),
+                "INSERT OR REPLACE INTO people (call, number, name, seq, note) VALUES (?, ?, ?, ?, ?)",
+                (call, number, name, self.last_seq, note),
             )
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{self.path}: the caller was not kept: {error}") from error
 
     def person(self, call: str) -> Person | None:
         """Who called, or None if that was never known here, or is pruned."""
-        found = self._read("SELECT call, number, name, change FROM people WHERE call = ?", (call,))
+        found = self._read("SELECT call, number, name, change, note FROM people WHERE call = ?", (call,))
         return Person(*found[0]) if found else None
 
     def people_after(self, change: int, limit: int = CHUNK) -> list[Person]:
         """At most ``limit`` people changed after ``change``, in the order of the changes."""
         found = self._read(
-            "SELECT call, number, name, change FROM people WHERE change > ? ORDER BY change LIMIT ?",
+            "SELECT call, number, name, change, note FROM people WHERE change > ? ORDER BY change LIMIT ?",
             (change, limit),
         )
         return [Person(*row) for row in found]

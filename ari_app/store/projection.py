@@ -28,6 +28,7 @@ from ari_app.core.ledger import (
     RecordingRow,
     RowChange,
     SegmentRow,
+    VisitRow,
     fold,
 )
 from ari_app.store.journal import event_from_json
@@ -35,7 +36,7 @@ from ari_app.store.safe_text import storable, storable_tree
 
 log = structlog.get_logger("ledger")
 
-FOLD_VERSION = 1
+FOLD_VERSION = 3
 """Raise it when ``fold`` gives other rows for the same events: the ledger is then rebuilt."""
 CHUNK = 1000
 SAVE_STATE_EVERY_S = 5.0
@@ -82,6 +83,7 @@ TABLES: dict[type[Any], Table] = {
     QueueRow: _table("queues", QueueRow, "queue"),
     AgentRow: _table("agents", AgentRow, "agent"),
     CallRow: _table("calls", CallRow, "call"),
+    VisitRow: _table("visits", VisitRow, "call", "seq"),
     SegmentRow: _table("segments", SegmentRow, "call", "party", "agent", "seq"),
     AgentIntervalRow: _table("agent_intervals", AgentIntervalRow, "agent", "seq"),
     DecisionRow: _table("decisions", DecisionRow, "call", "attempt"),

@@ -186,13 +186,24 @@ def queues_text(
     by_part = len({row.since for row in rows if row.since is not None}) > 1
     if len(rows) == 2:
         rows = rows[:1]  # the total of one line says nothing new
-    titles = ["queue", "offered", "answered", "abandoned", "short", "lost", "waiting"]
+    titles = [
+        "queue",
+        "offered",
+        "answered",
+        "abandoned",
+        "short",
+        "overflowed",
+        "timed out",
+        "lost",
+        "waiting",
+    ]
     titles += ["service level", "abandon %", "ASA", "median", "p95", "longest", "AHT"]
     lines = [
         (
             *([f"{row.since.astimezone(zone):%Y-%m-%d %H:%M}" if row.since else ""] if by_part else []),
             row.name,
-            *(str(n) for n in (row.offered, row.answered, row.abandoned, row.short, row.lost, row.waiting)),
+            *(str(n) for n in (row.offered, row.answered, row.abandoned, row.short)),
+            *(str(n) for n in (row.overflowed, row.timed_out, row.lost, row.waiting)),
             _share(row.service_level) + (f" in {row.service_level_s:g} s" if row.service_level_s else ""),
             _share(row.abandon_rate),
             *(_duration(s) for s in (row.asa_s, row.median_s, row.p95_s, row.longest_s, row.aht_s)),
@@ -264,6 +275,8 @@ def _head(story: Story, zone: tzinfo) -> str:
     if caller is not None:
         name = f' "{visible(caller.name, 80)}"' if caller.name else ""
         lines.append(f"  caller    {visible(caller.number, 80) or 'number not known'}{name}")
+        if caller.note:
+            lines.append(f"  note      {visible(caller.note, 400)}")
     if row is not None:
         queue = f", queue {row.queue}" if row.queue else ""
         lines.append(f"  dialled   {visible(row.number, 80)} (flow {visible(row.flow, 80) or 'none'}{queue})")
@@ -272,6 +285,8 @@ def _head(story: Story, zone: tzinfo) -> str:
             lines.append(f"  waited    {_duration(row.waited_ns / 1e9)}")
         if row.answered_ns is not None:
             lines.append(f"  agent     {row.agent}, talk {_duration(row.talk_ns / 1e9)}")
+        if row.disposition:
+            lines.append(f"  came to   {row.disposition}")
         ended = f"{row.outcome}, ended by {row.ended_by}" if row.outcome else "not over"
         lines.append(f"  outcome   {ended}{' (set apart after a failure)' if row.quarantined else ''}")
     return "\n".join(lines) + "\n"

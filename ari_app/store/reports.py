@@ -68,7 +68,8 @@ class CallLine(Struct, frozen=True):
 class QueueLine(Struct, frozen=True):
     """One queue in a range. Shares are 0 to 1, None where nothing can be divided by.
 
-    offered = answered + abandoned + lost + waiting. ``short`` is a part of ``abandoned``.
+    offered = answered + abandoned + overflowed + timed_out + lost + waiting; a call that is sent on from
+    one queue to another is offered to both. ``short`` is a part of ``abandoned``.
     service_level: answered within the threshold / (answered + abandoned - short);
     of_answered: ... / answered; of_queued: left the queue within the threshold / offered.
     asa_s, median_s, p95_s: wait of answered calls (mean, and interpolated percentiles).
@@ -85,6 +86,8 @@ class QueueLine(Struct, frozen=True):
     answered: int
     abandoned: int
     short: int
+    overflowed: int
+    timed_out: int
     lost: int
     waiting: int
     service_level: float | None
@@ -141,6 +144,8 @@ figures AS (
          count(*) FILTER (WHERE fate = 'answered') AS answered,
          count(*) FILTER (WHERE fate = 'abandoned') AS abandoned,
          count(*) FILTER (WHERE short) AS short,
+         count(*) FILTER (WHERE fate = 'overflowed') AS overflowed,
+         count(*) FILTER (WHERE fate = 'timed_out') AS timed_out,
          count(*) FILTER (WHERE fate = 'lost') AS lost,
          count(*) FILTER (WHERE fate = 'waiting') AS waiting,
          count(*) FILTER (WHERE fate = 'answered' AND within) AS in_time,
@@ -155,7 +160,7 @@ figures AS (
   GROUP BY GROUPING SETS ((from_ns, queue), ()))
 SELECT instant(from_ns) AS since, f.queue,
        CASE WHEN from_ns IS NULL THEN 'total' ELSE f.name END AS name,
-       offered, answered, abandoned, short, lost, waiting,
+       offered, answered, abandoned, short, overflowed, timed_out, lost, waiting,
        in_time::float8 / nullif(answered + abandoned - short, 0) AS service_level,
        (SELECT max(q.service_level_ns) / 1e9 FROM queues q WHERE q.queue = f.queue)::float8
          AS service_level_s,

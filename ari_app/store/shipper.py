@@ -323,15 +323,16 @@ async def _copy(
 
 async def _put_people(connection: asyncpg.Connection, node: str, people: list[Person]) -> None:
     await connection.execute(
-        "INSERT INTO people (node, call_id, number, name, change)"
-        " SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[])"
+        "INSERT INTO people (node, call_id, number, name, change, note)"
+        " SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])"
         " ON CONFLICT (node, call_id) DO UPDATE"
-        " SET number = excluded.number, name = excluded.name, change = excluded.change",
+        " SET number = excluded.number, name = excluded.name, change = excluded.change, note = excluded.note",
         node,
         [storable(person.call) for person in people],
         [storable(person.number) for person in people],
         [storable(person.name) for person in people],
         [person.change for person in people],
+        [storable(person.note) for person in people],
     )
 
 

@@ -18,6 +18,8 @@ from ari_app.store.reports import ReportError, connected
 class Caller(Struct, frozen=True):
     number: str
     name: str
+    note: str = ""
+    """What the agent noted of the call."""
 
 
 class Told(Struct, frozen=True):
@@ -49,7 +51,7 @@ SELECT e.epoch, e.seq, e.at_ns, e.kind, e.body::text
 FROM own JOIN events e ON e.node = own.node AND e.epoch = own.epoch AND e.input_seq = own.input_seq
      AND e.seq BETWEEN own.input_seq AND own.input_seq + 1000
 WHERE e.call_id IN ('', %(call)s) ORDER BY e.ordinal"""
-_PERSON = "SELECT number, name FROM people WHERE call_id = %s ORDER BY change DESC LIMIT 1"
+_PERSON = "SELECT number, name, note FROM people WHERE call_id = %s ORDER BY change DESC LIMIT 1"
 
 
 def call_story(dsn: str, call: str, journal: Journal | None = None) -> Story:
@@ -72,7 +74,7 @@ def call_story(dsn: str, call: str, journal: Journal | None = None) -> Story:
             notes.append(f"without the newest events: {error}")
         else:
             # The journal knows of a change, an erasure too, before PostgreSQL does.
-            caller = Caller(person.number, person.name) if person is not None else caller
+            caller = Caller(person.number, person.name, person.note) if person is not None else caller
     if not told:
         reason = f" ({notes[0]})" if notes else ""
         raise ReportError(f"call {call[:80]!r} is not known{reason}; `cordboard report calls` lists calls")

@@ -11,10 +11,10 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
-from ari_app.core.messages import Action, AgentAsked, CallAsked
+from ari_app.core.messages import Action, AgentAsked
 from ari_app.core.text import printable
 from ari_app.web import wishes
-from ari_app.web.control import Counter
+from ari_app.web.control import Counter, Wish
 from ari_app.web.errors import Refused
 from ari_app.web.messages import PROBLEM_TYPE, Problem
 from ari_app.web.view import AgentView, View
@@ -68,23 +68,34 @@ def agent_named(desk: Counter, name: str, known: Iterable[str]) -> AgentView:
 
 
 async def act_on_agent(
-    desk: Counter, agent: AgentView, action: Action, reason: str, by: str
+    desk: Counter,
+    agent: AgentView,
+    action: Action,
+    reason: str,
+    by: str,
+    disposition: str = "",
+    note: str = "",
 ) -> tuple[str, AgentView]:
     """Carry the wish out; a sentence about it, and the agent as they are then.
 
     Raises:
         Refused: 409 it makes no sense now, 504 it was not committed in time.
     """
-    refusal = wishes.refusal(agent, action, reason)
+    item = AgentAsked(agent.agent, action, reason, by, disposition)
+    refusal = wishes.refusal(agent, action, reason) or desk.refusal(item)
     if refusal:
         raise Refused(409, "makes no sense now", refusal)
-    await in_time(desk, AgentAsked(agent.agent, action, reason, by))
+    if note and action == "done":
+        lost = desk.note(agent.call, note)
+        if lost:
+            raise Refused(409, "the note was not kept", lost)
+    await in_time(desk, item)
     log.info("agent asked", agent=agent.agent, action=action, by=by)
     after = desk.agent(agent.agent) or agent
     return wishes.granted(after, action), after
 
 
-async def in_time(desk: Counter, item: AgentAsked | CallAsked) -> None:
+async def in_time(desk: Counter, item: Wish) -> None:
     """Returns when it is committed. Raises ``Refused`` 504 after ``ASK_LIMIT_S``."""
     try:
         async with asyncio.timeout(ASK_LIMIT_S):

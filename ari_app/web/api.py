@@ -17,8 +17,9 @@ from litestar.types import ControllerRouterHandler
 
 from ari_app.core.messages import CallAsked
 from ari_app.core.text import printable
-from ari_app.web import answers, openapi, public, server
+from ari_app.web import answers, openapi, public, server, wallboard
 from ari_app.web.answers import AnyRequest, Pictures, as_json
+from ari_app.web.board import Board
 from ari_app.web.errors import Refused
 from ari_app.web.gate import Gate, forbidden
 from ari_app.web.http import OpenDesk
@@ -46,13 +47,20 @@ class Api:
         self.gate = Gate(TokenBook(state_dir))
         self.pictures = Pictures(desk)
         self.feed = Feed(desk)
+        self.board = Board(self.pictures, desk.newest)
         self.metrics = Metrics()
         self._said: dict[tuple[str, bool, str], tuple[View, bytes]] = {}
 
     def app(self) -> Litestar:
         """Litestar's own description is off: ``openapi`` makes it, from the same types."""
         return Litestar(
-            route_handlers=[*self._open(), *self._readings(), *self._acting(), *self._streams()],
+            route_handlers=[
+                *self._open(),
+                *self._readings(),
+                *self._acting(),
+                *self._streams(),
+                *wallboard.routes(self.gate, self.board),
+            ],
             exception_handlers={
                 Refused: answers.refused,
                 HTTPException: answers.http_error,
@@ -62,6 +70,11 @@ class Api:
             openapi_config=None,
             logging_config=None,
         )
+
+    def close(self) -> None:
+        """Let the streams end, each with its last word."""
+        self.feed.close()
+        self.board.close()
 
     # ------------------------------------------------------------ without a token
 
@@ -229,9 +242,10 @@ async def run(desk: OpenDesk, sock: socket.socket, state_dir: Path) -> None:
     api = await asyncio.to_thread(Api, desk, state_dir)
     desk.measure(api.metrics.fold, api.metrics.committed)
     async with asyncio.TaskGroup() as owner:
-        aside = [owner.create_task(api.metrics.watch_loop()), owner.create_task(api.feed.run())]
+        own = (api.metrics.watch_loop(), api.feed.run(), api.board.run())
+        aside = [owner.create_task(each) for each in own]
         try:
-            await server.run(api.app, sock, CONNECTIONS, api.feed.close)
+            await server.run(api.app, sock, CONNECTIONS, api.close)
         finally:
             for task in aside:
                 task.cancel()

@@ -11,8 +11,20 @@ from urllib.parse import quote
 import msgspec
 
 from ari_app.core.messages import Action
+from ari_app.core.staff import Departure
 from ari_app.web.errors import NoAnswer, NotRunning, Refused
-from ari_app.web.messages import Ask, Done, Problem, Readiness, Reloaded, Tested
+from ari_app.web.messages import (
+    Ask,
+    Because,
+    Done,
+    Problem,
+    Readiness,
+    Reloaded,
+    Said,
+    Staffing,
+    Switch,
+    Tested,
+)
 from ari_app.web.view import View
 
 ANSWER_LIMIT_S = 8.0
@@ -57,10 +69,36 @@ class ControlClient:
         """Also when Cordboard is not ready."""
         return self._decode(self._answer("GET", "/readyz", also_good=503)[1], Readiness)
 
-    def act(self, agent: str, action: Action | str, reason: str = "", by: str = "terminal") -> Done:
+    def act(
+        self,
+        agent: str,
+        action: Action | str,
+        reason: str = "",
+        by: str = "terminal",
+        disposition: str = "",
+        note: str = "",
+    ) -> Done:
         path = f"/agents/{quote(agent, safe='')}/{quote(action, safe='')}"
-        body = msgspec.json.encode(Ask(reason, by))
+        body = msgspec.json.encode(Ask(reason, by, disposition, note))
         return self._decode(self._answer("POST", path, body)[1], Done)
+
+    def crisis(self, *, on: bool, queue: str = "", by: str = "terminal") -> Said:
+        return self._decode(
+            self._answer("POST", "/crisis", msgspec.json.encode(Switch(on, queue, by)))[1], Said
+        )
+
+    def staff(
+        self,
+        agent: str,
+        skills: dict[str, int] | None,
+        queues: tuple[str, ...] | None,
+        by: str = "terminal",
+    ) -> Said:
+        body = msgspec.json.encode(Staffing(skills, queues, by))
+        return self._decode(self._answer("POST", f"/staff/{quote(agent, safe='')}", body)[1], Said)
+
+    def departures(self) -> list[Departure]:
+        return self._decode(self._answer("GET", "/departures")[1], list[Departure])
 
     def reload(self, *, dry_run: bool = False) -> Reloaded:
         """Have the definition folder read again; with ``dry_run`` only told what would change."""
@@ -69,6 +107,12 @@ class ControlClient:
 
     def test_call(self) -> Tested:
         return self._decode(self._answer("POST", "/test-call")[1], Tested)
+
+    def why_call(self, call: str) -> Because:
+        return self._decode(self._answer("GET", f"/why/call/{quote(call, safe='')}")[1], Because)
+
+    def why_agent(self, agent: str) -> Because:
+        return self._decode(self._answer("GET", f"/why/agent/{quote(agent, safe='')}")[1], Because)
 
     def _answer(
         self, method: str, target: str, body: bytes | None = None, *, also_good: int = 200

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from ari_app.core.messages import AgentAsked, CallAsked
+from ari_app.core.inputs import AgentAsked, AgentSkillsChanged, CallAsked, CrisisAsked
+from ari_app.core.staff import Departure
 from ari_app.web.errors import SocketUnusable
 from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, View
@@ -25,6 +26,9 @@ from ari_app.web.view import AgentView, View
 PATH_LIMIT = 107
 """Bytes that fit into ``sockaddr_un.sun_path`` on Linux (unix(7)), without the final NUL."""
 PROBE_LIMIT_S = 1.0
+
+
+Wish = AgentAsked | CallAsked | AgentSkillsChanged | CrisisAsked
 
 
 class Counter(Protocol):
@@ -38,8 +42,28 @@ class Counter(Protocol):
         """One agent at this instant; cheap, unlike the picture."""
         ...
 
-    async def ask(self, item: AgentAsked | CallAsked) -> None:
+    def why_call(self, call: str) -> tuple[str, ...]:
+        """Why this live call still waits, a line a fact; empty if there is none."""
+        ...
+
+    def why_agent(self, name: str) -> tuple[str, ...]:
+        """Why this agent has no call, or has one; empty if there is no such agent."""
+        ...
+
+    async def ask(self, item: Wish) -> None:
         """Give a wish to the engine; returns when it was stepped and committed."""
+        ...
+
+    def refusal(self, item: AgentAsked | AgentSkillsChanged | CrisisAsked) -> str:
+        """Why the wish makes no sense now; "" if it does."""
+        ...
+
+    def note(self, call: str, text: str) -> str:
+        """Keep an agent's note of a call, beside the caller's row; "" or why not."""
+        ...
+
+    def departures(self) -> list[Departure]:
+        """Where supervisors have departed from the files."""
         ...
 
     def ready(self) -> Readiness: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Callable
 
 import structlog
 
@@ -37,16 +38,24 @@ class Gate:
         Raises:
             Refused: 401 no good token, 429 too many requests, 503 the tokens can't be read.
         """
-        now_s = asyncio.get_running_loop().time()
         found = _BEARER.match(request.headers.get("authorization", ""))
+        detail = "the token is unknown, revoked or over" if found else "send Authorization: Bearer TOKEN"
+        return self.let_in(lambda book: book.find(found[1]) if found else None, detail)
+
+    def let_in(self, find: Callable[[TokenBook], Token | None], detail: str) -> Token:
+        """What ``find`` finds, if there is rate left for it; ``detail``: what is wrong if it finds none.
+
+        Raises:
+            Refused: as ``enter``.
+        """
+        now_s = asyncio.get_running_loop().time()
         try:
-            token = self.book.find(found[1]) if found else None
+            token = find(self.book)
         except TokensUnusable as error:
             log.error("tokens cannot be read: nobody is let in", error=str(error))
             raise Refused(503, "tokens can't be read", "Cordboard's log says why") from error
         if token is None:
             self._spend(self._strangers, "", now_s)
-            detail = "the token is unknown, revoked or over" if found else "send Authorization: Bearer TOKEN"
             raise Refused(401, "who is asking?", detail, headers=CHALLENGE)
         self._spend(self._known, token.hashed, now_s)
         return token

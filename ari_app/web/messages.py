@@ -23,6 +23,32 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True):
 
     reason: str = ""
     by: str = "api"
+    disposition: str = ""
+    """With the action ``done``."""
+    note: str = ""
+    """With the action ``done``: personal data, kept with the caller's row."""
+
+
+class Switch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /crisis``; ``queue`` "" = everything."""
+
+    on: bool
+    queue: str = ""
+    by: str = "api"
+
+
+class Staffing(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /staff/{agent}``; null = as in the files."""
+
+    skills: dict[str, int] | None = None
+    queues: tuple[str, ...] | None = None
+    by: str = "api"
+
+
+class Said(Struct, frozen=True):
+    """What came of it, in a sentence."""
+
+    said: str
 
 
 class Done(Struct, frozen=True):
@@ -30,6 +56,12 @@ class Done(Struct, frozen=True):
 
     said: str
     agent: AgentView
+
+
+class Because(Struct, frozen=True):
+    """Why a caller still waits, or an agent has no call: plain words, a line a fact."""
+
+    lines: tuple[str, ...]
 
 
 class EventRow(Struct, frozen=True):

@@ -73,6 +73,8 @@ class QueueDay(Struct, frozen=True):
     answered_in_time: int
     abandoned: int
     abandoned_short: int
+    overflowed: int
+    timed_out: int
     lost: int
     service_level: float | None
     asa_s: float | None
@@ -214,6 +216,8 @@ def _day(f: Figures) -> QueueDay:
         answered_in_time=f.within,
         abandoned=f.abandoned,
         abandoned_short=f.short,
+        overflowed=f.overflowed,
+        timed_out=f.timed_out,
         lost=f.lost,
         service_level=f.service_level,
         asa_s=None if f.asa_ns is None else _seconds(f.asa_ns),

@@ -11,16 +11,18 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from ari_app.core.text import printable
-from ari_app.web import answers, server
+from ari_app.web import answers, server, wishes
 from ari_app.web.answers import AnyRequest, Pictures, as_json
 from ari_app.web.control import Desk
 from ari_app.web.errors import Refused
-from ari_app.web.messages import Ask, Done, Health
+from ari_app.web.messages import Ask, Because, Done, Health
+from ari_app.web.supervision import supervision
 from ari_app.web.upkeep import upkeep
 
 BODY_LIMIT_BYTES = 4096
 REASON_LIMIT = 60
 BY_LIMIT = 40
+NOTE_LIMIT = 1000
 PACE_S = 1.0
 """``GET /view?since=`` answers once in so long."""
 CONNECTIONS = 64
@@ -30,7 +32,13 @@ def app(desk: Desk) -> Litestar:
     """The whole API over ``desk``."""
     pictures = Pictures(desk)
     return Litestar(
-        route_handlers=[*_readings(desk, pictures), _acting(desk, pictures), *upkeep(desk)],
+        route_handlers=[
+            *_readings(desk, pictures),
+            *_reasons(desk, pictures),
+            _acting(desk, pictures),
+            *upkeep(desk),
+            *supervision(desk),
+        ],
         exception_handlers={
             Refused: answers.refused,
             HTTPException: answers.http_error,
@@ -79,6 +87,26 @@ def _readings(desk: Desk, pictures: Pictures) -> list[ControllerRouterHandler]:
     return [healthz, readyz, view, agents, calls, queues]
 
 
+def _reasons(desk: Desk, pictures: Pictures) -> list[ControllerRouterHandler]:
+    @get("/why/call/{call:str}", sync_to_thread=False)
+    def why_call(request: AnyRequest) -> Response[bytes]:
+        call = request.path_params["call"]
+        lines = desk.why_call(call)
+        if not lines:
+            live = [each.call for each in pictures.view().calls]
+            near = tuple(wishes.nearest(call, live))
+            raise Refused(404, "no such live call", f"no live call is called {answers.quoted(call)}", near)
+        return as_json(Because(lines))
+
+    @get("/why/agent/{name:str}", sync_to_thread=False)
+    def why_agent(request: AnyRequest) -> Response[bytes]:
+        known = (each.agent for each in pictures.view().agents)
+        agent = answers.agent_named(desk, request.path_params["name"], known)
+        return as_json(Because(desk.why_agent(agent.agent)))
+
+    return [why_call, why_agent]
+
+
 def _acting(desk: Desk, pictures: Pictures) -> ControllerRouterHandler:
     @post("/agents/{name:str}/{action:str}", status_code=200)
     async def act(request: AnyRequest) -> Response[bytes]:
@@ -86,7 +114,9 @@ def _acting(desk: Desk, pictures: Pictures) -> ControllerRouterHandler:
         action = answers.action_of(request.path_params["action"])
         ask = _ask_of(await request.body())
         agent = answers.agent_named(desk, name, (a.agent for a in pictures.view().agents))
-        said, after = await answers.act_on_agent(desk, agent, action, ask.reason, ask.by)
+        said, after = await answers.act_on_agent(
+            desk, agent, action, ask.reason, ask.by, ask.disposition, ask.note
+        )
         return as_json(Done(said, after))
 
     return act
@@ -104,7 +134,8 @@ def _ask_of(body: bytes) -> Ask:
         ask = msgspec.json.decode(body, type=Ask)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, "body not understood", f'{error}; right: {{"reason": "lunch"}}') from None
-    for key, text, limit in (("reason", ask.reason, REASON_LIMIT), ("by", ask.by, BY_LIMIT)):
+    texts = (("reason", ask.reason, REASON_LIMIT), ("by", ask.by, BY_LIMIT), ("note", ask.note, NOTE_LIMIT))
+    for key, text, limit in texts:
         if len(text) > limit or printable(text, limit) != text:
             raise Refused(400, "body not understood", f"{key}: at most {limit} printable characters")
     return ask

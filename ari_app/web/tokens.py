@@ -110,6 +110,12 @@ class TokenBook:
         token = self._known.get(_hash(secret))
         return None if token is None or token.over(now_s or time.time()) else token
 
+    def named(self, name: str, now_s: float | None = None) -> Token | None:
+        """The token of this name, if it is not revoked and not over. Raises ``TokensUnusable``."""
+        self._look()
+        token = next((each for each in self._known.values() if each.name == name), None)
+        return None if token is None or token.over(now_s or time.time()) else token
+
     def valid(self, token: Token, now_s: float | None = None) -> bool:
         """Whether a token that was good is still: for answers that go on for hours."""
         self._look()

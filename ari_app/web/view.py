@@ -13,12 +13,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ari_app.core import messages as m
-from ari_app.core import words
+from ari_app.core import messages as m, words
 from ari_app.core.agent import After, Agent
 from ari_app.core.call import Call, CallState
-from ari_app.core.definition import Agent as AgentDefinition
-from ari_app.core.definition import Queue
+from ari_app.core.definition import Agent as AgentDefinition, Queue
 from ari_app.core.floor import Floor
 from ari_app.core.stats import QueueFigures
 from ari_app.core.text import printable
@@ -56,6 +54,8 @@ class Figures(Struct, frozen=True):
     within: int
     abandoned: int
     short: int
+    overflowed: int
+    timed_out: int
     lost: int
     service_level: float | None
     asa_ns: int | None
@@ -77,6 +77,8 @@ class QueueView(Struct, frozen=True):
     agents: dict[str, int]
     service_level_s: float
     today: Figures
+    hours: str = ""
+    """"open", "closed" or "holiday"; "" = it has no opening hours."""
 
 
 class CallView(Struct, frozen=True):
@@ -129,12 +131,23 @@ class AgentView(Struct, frozen=True):
 
 
 class Happening(Struct, frozen=True):
-    """One thing that just happened, in plain words; ``call``, ``agent`` "" if it is about none."""
+    """One thing that just happened, in plain words; ``call``, ``agent`` "" if it is about none.
+
+    ``kind``: the event's, such as ``OfferMade``."""
 
     at_ns: int
     call: str
     agent: str
     text: str
+    kind: str = ""
+
+
+class CrisisView(Struct, frozen=True):
+    """The emergency switch is on for ``queue`` ("" = everything)."""
+
+    queue: str
+    since_ns: int
+    by: str
 
 
 class View(Struct, frozen=True):
@@ -151,6 +164,7 @@ class View(Struct, frozen=True):
     agents: tuple[AgentView, ...]
     happenings: tuple[Happening, ...]
     """Newest first."""
+    crisis: tuple[CrisisView, ...] = ()
 
     def agent(self, name: str) -> AgentView | None:
         return next((a for a in self.agents if a.agent == name), None)
@@ -173,7 +187,7 @@ class Recent:
     def happenings(self) -> tuple[Happening, ...]:
         """Newest first."""
         return tuple(
-            Happening(at_ns, *words.subject(event), words.describe(event, at_ns))
+            Happening(at_ns, *words.subject(event), words.describe(event, at_ns), type(event).__name__)
             for at_ns, event in reversed(self._kept)
         )
 
@@ -212,6 +226,10 @@ def build_view(
         ),
         agents=tuple(_agent(a, floor.definition.agents.get(a.id), now_ns) for a in state.agents.values()),
         happenings=recent.happenings(),
+        crisis=tuple(
+            CrisisView(queue, switch.since_ns, printable(switch.by, NAME_LIMIT))
+            for queue, switch in sorted(state.crisis.items())
+        ),
     )
 
 
@@ -233,6 +251,7 @@ def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
 def _queue(floor: Floor, key: str, line: list[Call], talking: int, now_ns: int) -> QueueView:
     definition = floor.definition.queues.get(key) or Queue(name=key)
     members = [floor.state.agents[a] for a in floor.members.get(key, ()) if a in floor.state.agents]
+    opening = floor.state.opening.get(definition.hours)
     states: Counter[str] = Counter(_shown_state(agent, now_ns) for agent in members)
     return QueueView(
         queue=key,
@@ -242,6 +261,7 @@ def _queue(floor: Floor, key: str, line: list[Call], talking: int, now_ns: int) 
         oldest_ns=min((call.entered_ns for call in line), default=0),
         agents=dict(states),
         service_level_s=definition.service_level_s,
+        hours=opening.state if opening else "",
         today=_figures(floor.state.stats.queues.get(key) or QueueFigures()),
     )
 
@@ -257,6 +277,8 @@ def _figures(figures: QueueFigures) -> Figures:
         within=figures.within,
         abandoned=figures.abandoned,
         short=figures.short,
+        overflowed=figures.overflowed,
+        timed_out=figures.timed_out,
         lost=figures.lost,
         service_level=figures.service_level(),
         asa_ns=figures.asa_ns(),

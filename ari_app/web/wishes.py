@@ -53,6 +53,10 @@ def granted(agent: AgentView, action: Action) -> str:
     """What the wish led to, from the agent as they are afterwards."""
     if action == "unlock":
         return f"{agent.agent}'s PIN is unlocked"
+    if action in ("done", "wrap_up"):
+        return (
+            f"{agent.agent}: {'noted' if action == 'done' else 'wrap-up granted'}; {words.state(agent.state)}"
+        )
     if agent.held and agent.after != "ready":
         return (
             f"{agent.agent} is {words.state(agent.state)} and will be {_goal(agent)} after the present call"

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ari_app.agi import server as agi
 from ari_app.agi.requests import AgentStatus, BadRequest, QueueStatus, answer, environment, set_variable

@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ari_app import __main__ as program
-from ari_app import engine
+from ari_app import __main__ as program, engine
 from ari_app.ari.effects import AriEffects
-from ari_app.core import messages as m
-from ari_app.core import step as decider
+from ari_app.core import messages as m, step as decider
 from ari_app.core.floor import Floor
 from ari_app.store.journal import Entry, Journal
 

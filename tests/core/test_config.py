@@ -9,9 +9,22 @@ import pytest
 from msgspec import Struct
 
 from ari_app.config import AgentEntry, DefinitionErrors, Loaded, Problem, load
-from ari_app.core.definition import Centre, Codes, Flow, HangupNode, MenuNode, PlayNode, Queue, QueueNode
+from ari_app.config_routing import Skills
+from ari_app.core.definition import (
+    Centre,
+    Codes,
+    Crisis,
+    Flow,
+    HangupNode,
+    MenuNode,
+    PlayNode,
+    Queue,
+    QueueNode,
+    Relax,
+    Target,
+)
 from ari_app.pins import hash_pin
-from ari_app.site import Fallback, Phone, Sip, Trunk
+from ari_app.site import Fallback, Hours, Phone, Sip, Trunk
 from ari_app.toml_lines import KeyPath, key_lines
 
 EXAMPLE = Path(__file__).parents[2] / "ari_app/deploy/example"
@@ -190,6 +203,11 @@ KINDS: tuple[type[Struct], ...] = (
     QueueNode,
     HangupNode,
     Queue,
+    Relax,
+    Target,
+    Crisis,
+    Hours,
+    Skills,
     AgentEntry,
     Codes,
     Phone,
@@ -293,6 +311,142 @@ def test_an_error_says_where_what_and_how(
     assert (found.file, found.line, found.key) == (tmp_path / "0.toml", line, key), str(found)
     for word in words:
         assert word in str(found)
+
+
+ROUTED = """\
+[numbers]
+"100" = "main"
+[flows.main]
+start = "sales"
+[flows.main.nodes.sales]
+kind = "queue"
+queue = "sales"
+skills = { english = 2 }
+[queues.sales]
+requires = { german = "good" }
+[[queues.sales.relax]]
+after_s = 20
+requires = { german = 1 }
+[[queues.sales.relax]]
+after_s = 40
+drop = ["english"]
+groups = ["b-team"]
+[skills]
+levels = { basic = 1, good = 4 }
+[agents.bob]
+name = "Bob"
+phone = "bob"
+queues = ["sales"]
+skills = { german = "good", english = 2 }
+groups = ["b-team"]
+[phones.bob]
+"""
+
+
+def test_named_levels_stand_for_numbers(tmp_path: Path) -> None:
+    found = load(written(tmp_path, ROUTED))
+    assert found.warnings == ()
+    queue, bob = found.definition.queues["sales"], found.definition.agents["bob"]
+    assert queue.requires == {"german": 4}
+    assert queue.relax == (
+        Relax(20, {"german": 1}),
+        Relax(40, {}, ("english",), ("b-team",)),
+    )
+    assert (bob.skills, bob.groups) == ({"german": 4, "english": 2}, ("b-team",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "words"),
+    [
+        ('{ german = "good" }', '{ german = "goood" }', 10, "queues.sales.requires.german", ('"good"',)),
+        ('{ german = "good" }', "{ german = 6 }", 10, "queues.sales.requires.german", ("1 to 5",)),
+        (
+            '{ german = "good" }',
+            "{ germn = 1, german = 2 }",
+            10,
+            "queues.sales.requires.germn",
+            ('"german"',),
+        ),
+        (
+            "{ english = 2 }",
+            "{ english = 2, frnch = 1 }",
+            8,
+            "flows.main.nodes.sales.skills.frnch",
+            ("no agent",),
+        ),
+        ("{ german = 1 }", "{ german = 4 }", 13, "queues.sales.relax[0].requires.german", ("only lowers",)),
+        ("{ german = 1 }", "{ french = 1 }", 13, "queues.sales.relax[0].requires.french", ("not asked for",)),
+        ("{ german = 1 }", '{ german = "bsic" }', 13, "queues.sales.relax[0].requires.german", ('"basic"',)),
+        ('["english"]', '["englsh"]', 16, "queues.sales.relax[1].drop[0]", ('did you mean "english"',)),
+        ("after_s = 40", "after_s = 20", 15, "queues.sales.relax[1].after_s", ("order",)),
+        ("after_s = 20", "after_s = 0", 12, "queues.sales.relax[0].after_s", ("is 0",)),
+        ("after_s = 20", "", 11, "queues.sales.relax[0].after_s", ("is missing",)),
+        (
+            'groups = ["b-team"]\n[skills]',
+            'groups = ["bteam"]\n[skills]',
+            17,
+            "queues.sales.relax[1].groups[0]",
+            ('"b-team"',),
+        ),
+        ("requires = { german = 1 }", "", 11, "queues.sales.relax[0]", ("gives nothing up",)),
+        (
+            "requires = { german = 1 }",
+            "require = { german = 1 }",
+            13,
+            "queues.sales.relax[0].require",
+            ('"requires"',),
+        ),
+        ("good = 4", "good = 9", 19, "skills.levels.good", ("0 to 5",)),
+        ("good = 4 }", "good = 4 }\nlevls = 1", 20, "skills.levls", ('"levels"',)),
+        ("english = 2 }\ngroups", "english = 7 }\ngroups", 24, "agents.bob.skills.english", ("0 to 5",)),
+        ("[phones.bob]", "weight = 0\n[phones.bob]", 26, "agents.bob.weight", ("1 to 1000",)),
+        (
+            "[[queues.sales.relax]]\nafter_s = 20",
+            'strategy = "longest-idle"\n[[queues.sales.relax]]\nafter_s = 20',
+            11,
+            "queues.sales.strategy",
+            ('"longest_idle"',),
+        ),
+        (
+            "[[queues.sales.relax]]\nafter_s = 20",
+            "ageing_by = 0\n[[queues.sales.relax]]\nafter_s = 20",
+            11,
+            "queues.sales.ageing_by",
+            ("1 to 1000",),
+        ),
+        (
+            "[[queues.sales.relax]]\nafter_s = 20",
+            "ageing_every_s = 0.5\n[[queues.sales.relax]]\nafter_s = 20",
+            11,
+            "queues.sales.ageing_every_s",
+            ("1 second",),
+        ),
+    ],
+)
+def test_an_error_in_routing_says_where_what_and_how(
+    tmp_path: Path, old: str, new: str, line: int, key: str, words: tuple[str, ...]
+) -> None:
+    assert ROUTED.count(old) == 1, old
+    found = problems(tmp_path, ROUTED.replace(old, new))[0]
+    assert (found.line, found.key) == (line, key), str(found)
+    for word in words:
+        assert word in str(found)
+
+
+def test_a_level_nobody_has_and_callers_who_may_starve_are_warned_of(tmp_path: Path) -> None:
+    text = ROUTED.replace('requires = { german = "good" }', "requires = { german = 5 }")
+    found = load(written(tmp_path, text))
+    assert [p.key for p in found.warnings] == ["queues.sales.requires.german"]
+    vip = ROUTED.replace("[queues.sales]\n", "[queues.vip]\npriority = 5\n[queues.sales]\n").replace(
+        'queues = ["sales"]', 'queues = ["sales", "vip"]'
+    )
+    found = load(written(tmp_path, vip))
+    assert {(p.key, "for ever" in p.wrong) for p in found.warnings} == {
+        ("queues.vip", False),  # no flow leads there
+        ("queues.sales", True),
+    }
+    aged = vip.replace("[queues.sales]\n", "[queues.sales]\nageing_every_s = 30\n")
+    assert {p.key for p in load(written(tmp_path, aged)).warnings} == {"queues.vip"}
 
 
 def test_all_errors_are_told_at_once_in_order(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ari_app.core import agent as agents
-from ari_app.core import call as calls
-from ari_app.core import messages as m
+from ari_app.core import agent as agents, call as calls, messages as m
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import SECOND_NS
@@ -41,7 +39,7 @@ def test_what_the_table_of_calls_does_not_list_is_refused() -> None:
     call = a_call()
     before = msgspec.structs.asdict(call)
     with pytest.raises(IllegalMove, match="'ivr' cannot take CallBridged"):
-        calls.apply(call, m.CallBridged("c", "bob"))
+        calls.apply(call, m.CallBridged("c", "bob"), 1)
     assert msgspec.structs.asdict(call) == before
 
 
@@ -50,7 +48,7 @@ def test_progress_of_another_offer_is_refused(offer: Offer | None) -> None:
     call = a_call()
     call.state, call.offer = "offered", offer
     with pytest.raises(IllegalMove, match="attempt 1 is not its offer"):
-        calls.apply(call, m.OfferRinging("c", "bob", 1))
+        calls.apply(call, m.OfferRinging("c", "bob", 1), 1)
 
 
 def test_what_the_table_of_agents_does_not_list_is_refused() -> None:

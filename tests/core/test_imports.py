@@ -12,7 +12,17 @@ from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "ari_app" / "core").glob("*.py"))
 PURE = {
-    *("__future__", "bisect", "collections", "collections.abc", "heapq", "typing", "unicodedata"),
+    *(
+        "__future__",
+        "bisect",
+        "collections",
+        "collections.abc",
+        "hashlib",
+        "heapq",
+        "math",
+        "typing",
+        "unicodedata",
+    ),
     *("msgspec", "msgspec.structs"),
 }
 """What the core may import: nothing here reads a clock, a file, a socket or chance."""

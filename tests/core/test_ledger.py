@@ -6,11 +6,10 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ari_app.core import messages as m
-from ari_app.core.definition import Agent, Definition, Queue
+from ari_app.core.definition import Agent, Definition, Queue, Target
 from ari_app.core.ledger import (
     AgentIntervalRow,
     CallRow,
@@ -20,6 +19,7 @@ from ari_app.core.ledger import (
     RecordingRow,
     RowChange,
     SegmentRow,
+    VisitRow,
     fold,
 )
 
@@ -79,6 +79,8 @@ def key_of(row: RowChange) -> tuple[Any, ...]:
             return (CallRow, row.call)
         case RecordingRow():
             return (RecordingRow, row.recording)
+        case VisitRow():
+            return (VisitRow, row.call, row.seq)
         case QueueRow():
             return (QueueRow, row.queue)
         case _:
@@ -250,6 +252,15 @@ NS = st.integers(0, 100 * S)
 OF_CALL = st.one_of(
     st.builds(m.CallOpened, CALLS, st.just("ch"), st.just("100"), st.just("main"), NS),
     st.builds(m.CallQueued, CALLS, st.just("sales"), NS, st.just(0)),
+    st.builds(
+        m.CallOverflowed,
+        CALLS,
+        st.just("sales"),
+        st.sampled_from(["timeout", "crisis"]),
+        st.just(Target(queue="help")),
+        NS,
+    ),
+    st.builds(m.DispositionGiven, AGENTS, CALLS, st.just("sales"), st.just("sold"), st.just("x")),
     st.builds(offer, CALLS, AGENTS, ATTEMPTS),
     st.builds(m.OfferRinging, CALLS, AGENTS, ATTEMPTS),
     st.builds(
@@ -309,6 +320,41 @@ OF_AGENT = st.one_of(
 HISTORIES = st.lists(st.tuples(st.integers(0, 60), st.one_of(OF_CALL, OF_AGENT)), max_size=60)
 
 
+def visits(books: Books) -> list[tuple[str, str, str, float, float | None]]:
+    found = [r for r in books.rows.values() if isinstance(r, VisitRow)]
+    waited = [None if r.waited_ns is None else r.waited_ns / S for r in found]
+    return [(r.queue, r.fate, r.reason, r.from_ns / S, w) for r, w in zip(found, waited, strict=True)]
+
+
+def test_each_stay_in_a_queue_has_its_own_end() -> None:
+    books = Books()
+    books.at(0, m.DefinitionLoaded(CENTRE, "d"), m.AgentSignedIn("ann", ""))
+    books.at(1, m.CallOpened("c", "ch", "100", "main", 9), m.CallQueued("c", "sales", 1 * S, 0))
+    books.at(31, m.CallOverflowed("c", "sales", "timeout", Target(queue="help"), 30 * S))
+    books.at(31, m.CallQueued("c", "help", 1 * S, 0))
+    books.at(40, m.OfferMade("c", "help", "ann", 1, "leg", 60 * S, WHY))
+    books.at(41, m.CallConnected("c", "help", "ann", 1, "leg", "br", 40 * S, ""))
+    assert visits(books) == [("sales", "timed_out", "timeout", 1, 30), ("help", "answered", "", 31, 10)]
+    books.at(41, m.ConnectFailed("c", "help", "ann", 1, "refused", 60 * S))
+    assert visits(books)[1] == ("help", "waiting", "", 31, None)
+    books.at(50, m.CallOverflowed("c", "help", "no_agents", Target(hangup=True), 19 * S))
+    books.at(52, m.CallEnded("c", "overflowed", "system", "help", "", 51 * S, 0))
+    assert visits(books)[1] == ("help", "overflowed", "no_agents", 31, 19)
+    row = books.call("c")
+    assert (row.outcome, row.queue, row.entered_ns, row.waited_ns) == ("overflowed", "help", 1 * S, 49 * S)
+
+
+def test_what_the_agent_said_of_it() -> None:
+    books = Books()
+    books.at(0, m.CallOpened("c", "ch", "100", "main", 9), m.CallQueued("c", "sales", 0, 0))
+    books.at(5, m.CallConnected("c", "sales", "ann", 1, "leg", "br", 5 * S, ""))
+    books.at(9, m.CallEnded("c", "answered", "caller", "sales", "ann", 5 * S, 4 * S))
+    books.at(9, m.WrapUpStarted("ann", "c", 19 * S), m.CallerReleased("c", "ch"))
+    books.at(12, m.DispositionGiven("ann", "c", "sales", "sold", "ann"))
+    books.at(12, m.WrapUpEnded("ann", "c", "ann"), m.AgentFreed("ann", "ready", ""))
+    assert (books.call("c").disposition, books.call("c").wrap_up_ns) == ("sold", 3 * S)
+
+
 @given(HISTORIES, st.integers(0, 60))
 @settings(max_examples=300, deadline=None)
 def test_any_history_gives_sound_books(history: list[tuple[int, m.AnyEvent]], saved_after: int) -> None:
@@ -328,6 +374,9 @@ def assert_sound(books: Books) -> None:
             case CallRow():
                 assert (row.ended_ns is None) == (row.outcome is None) == (row.ended_by is None)
                 assert (row.entered_ns is None) == (row.queue == "")
+            case VisitRow():
+                assert (row.fate == "waiting") == (row.to_ns is None) == (row.waited_ns is None)
+                open_["stay", row.call] += row.to_ns is None
             case SegmentRow() | AgentIntervalRow() if row.to_ns is not None:
                 assert row.to_ns >= row.from_ns
             case SegmentRow():

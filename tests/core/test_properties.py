@@ -8,23 +8,26 @@ rest, and over the whole run (nobody lost, replay, snapshots).
 from __future__ import annotations
 
 import msgspec
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ari_app.core import messages as m
-from ari_app.core.definition import SECOND_NS, Definition
+from ari_app.core.definition import SECOND_NS, Definition, Target
 from ari_app.core.errors import IllegalMove
 from ari_app.core.floor import Floor
 from tests.fakes import checks
 from tests.fakes.pbx import Phone, PhoneMood
-from tests.fakes.people import DEFINITION, SMALLER, Caller, Pbx
+from tests.fakes.people import DEFINITION, RULED, SKILLED, SMALLER, Caller, Pbx
 
 NUMBERS = st.sampled_from(["100", "200", "300", "400", "500", "600", "999"])
 AGENTS = st.sampled_from(["bob", "eve", "max"])
 MOODS: st.SearchStrategy[PhoneMood] = st.sampled_from(["rings", "answers", "busy", "declines", "unreachable"])
 ACTIONS: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume", "unlock"])
-CODES: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume"])
+CODES: st.SearchStrategy[m.Action] = st.sampled_from(
+    ["sign_in", "sign_out", "pause", "resume", "done", "wrap_up"]
+)
+QUEUES = st.sampled_from([None, (), ("sales",), ("support", "sales"), ("support",)])
+SKILLS = st.sampled_from([None, {}, {"german": 3}])
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 60.0, 130.0])
 MOST_CALLERS = 5
 
@@ -33,10 +36,19 @@ ONCE_EACH = (m.DigitPressed, m.PinChecked, m.EngineStarted, m.DefinitionGiven, m
 
 
 class AnythingHappens(RuleBasedStateMachine):
+    begins_with = DEFINITION
+
     def __init__(self) -> None:
         super().__init__()
-        self.pbx = Pbx()
+        self.pbx = Pbx(self.begins_with)
         self.callers: list[Caller] = []
+
+    @initialize(at_work=st.booleans())
+    def a_day_begins(self, at_work: bool) -> None:
+        if at_work:
+            for agent in ("bob", "eve", "max"):
+                self.pbx.asterisk.phones[agent] = Phone("answers", 1)
+                self.pbx.centre.feed(m.AgentAsked(agent, "sign_in"))
 
     # ------------------------------------------------------------ people
 
@@ -70,6 +82,28 @@ class AnythingHappens(RuleBasedStateMachine):
     def an_agent_asks(self, agent: str, action: m.Action) -> None:
         self.pbx.centre.feed(m.AgentAsked(agent, action, "", "test"))
 
+    @rule(agent=AGENTS, action=st.sampled_from(["done", "wrap_up"]), said=st.sampled_from(["", "sold", "x"]))
+    def an_agent_wraps_up(self, agent: str, action: m.Action, said: str) -> None:
+        self.pbx.centre.feed(m.AgentAsked(agent, action, "", "test", said))
+
+    @rule(agent=AGENTS, queues=QUEUES, skills=SKILLS)
+    def a_supervisor_changes_an_agent(
+        self, agent: str, queues: tuple[str, ...] | None, skills: dict[str, int] | None
+    ) -> None:
+        self.pbx.centre.feed(m.AgentSkillsChanged(agent, skills, queues, "test"))
+
+    @rule(queue=st.sampled_from(["", "sales", "support"]), on=st.booleans())
+    def the_emergency_switch(self, queue: str, on: bool) -> None:
+        self.pbx.centre.feed(m.CrisisAsked(queue, on, "test"))
+
+    @rule(
+        after_s=SECONDS, states=st.sampled_from([["open", "closed"], ["open", "holiday", "open"], ["closed"]])
+    )
+    def opening_hours_are_told(self, after_s: float, states: list[m.OpenState]) -> None:
+        now_ns, each_ns = self.pbx.asterisk.now_ns, round(after_s * SECOND_NS)
+        boundaries = tuple(m.Boundary(now_ns + n * each_ns, state) for n, state in enumerate(states))
+        self.pbx.centre.feed(m.HoursGiven({"office": boundaries}))
+
     @rule()
     def all_sign_in(self) -> None:
         for agent in ("bob", "eve", "max"):
@@ -78,6 +112,10 @@ class AnythingHappens(RuleBasedStateMachine):
     @rule(agent=AGENTS, mood=MOODS, after_s=st.sampled_from([0.0, 1.0, 20.0]))
     def a_phone_is_set(self, agent: str, mood: PhoneMood, after_s: float) -> None:
         self.pbx.asterisk.phones[agent] = Phone(mood, after_s)
+
+    @rule(agent=AGENTS, reachable=st.booleans())
+    def a_phone_comes_or_goes(self, agent: str, reachable: bool) -> None:
+        self.pbx.centre.feed(m.PhoneSeen(agent, reachable))
 
     @rule(agent=AGENTS)
     def an_agent_picks_up(self, agent: str) -> None:
@@ -180,7 +218,7 @@ class AnythingHappens(RuleBasedStateMachine):
     def the_link_is_back(self) -> None:
         self.pbx.centre.regain_link()
 
-    @rule(definition=st.sampled_from([DEFINITION, SMALLER]))
+    @rule(definition=st.sampled_from([DEFINITION, SMALLER, SKILLED]))
     def a_new_definition_is_given(self, definition: Definition) -> None:
         """At once if the engine runs, else with its next start."""
         self.pbx.centre.define(definition)
@@ -220,6 +258,11 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
             m.MenuMissed(call, "menu", 1, "invalid"),
             m.CallQueued(call, "sales", 1, 0),
             m.TimeoutRenewed(call, 1),
+            m.CallOverflowed(call, "sales", "full", Target(flow="late"), 1),
+            m.WrapUpRequested(agent, call, ""),
+            m.WrapUpExtended(agent, call, 1, ""),
+            m.DispositionGiven(agent, call, "sales", "sold", ""),
+            m.AgentAltered(agent, {"german": 1}, ("sales",), ""),
             m.OfferMade(call, "sales", agent, attempt, "some-leg", 1, why),
             m.OfferDialled(call, agent, attempt),
             m.OfferRinging(call, agent, attempt),
@@ -247,7 +290,7 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
         st.sampled_from([*calls, "nobody"]),
         st.sampled_from([*agents, "nobody"]),
         st.integers(1, 3),
-        st.integers(0, 25),
+        st.integers(0, 30),
     )
 
 
@@ -259,7 +302,13 @@ def records(state: object) -> object:
     return plain
 
 
-AnythingHappens.TestCase.settings = settings(
+class AnythingUnderRules(AnythingHappens):
+    """In a centre whose queues send callers on, and whose agents say what came of a call."""
+
+    begins_with = RULED
+
+
+SETTINGS = settings(
     max_examples=120,
     stateful_step_count=40,
     deadline=None,
@@ -267,4 +316,6 @@ AnythingHappens.TestCase.settings = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+AnythingHappens.TestCase.settings = AnythingUnderRules.TestCase.settings = SETTINGS
 TestAnythingHappens = AnythingHappens.TestCase
+TestAnythingUnderRules = AnythingUnderRules.TestCase

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ari_app.core import messages as m
-from ari_app.core import topology
+from ari_app.core import messages as m, topology
 from ari_app.core.definition import SECOND_NS, Definition
 from ari_app.core.floor import Floor
 from ari_app.core.step import advance

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ari_app.core import ledger, topology
-from ari_app.core import messages as m
+from ari_app.core import ledger, messages as m, policy, routing, topology
 from ari_app.core.floor import Floor
+from ari_app.core.matcher import DYNAMIC
 from ari_app.core.step import advance
 from tests.fakes.pbx import Broken
 
@@ -22,12 +22,17 @@ def _must(holds: bool, text: str) -> None:
 
 def same(a: Floor, b: Floor) -> bool:
     """Equal in everything: records, indexes and what is due next."""
-    lines = [{q: x for q, x in f.lines.items() if x} for f in (a, b)]
+    lines = [{bucket.need: bucket.line for bucket in f.matcher.buckets() if bucket.line} for f in (a, b)]
+    free = [{name for name in f.definition.agents if f.matcher.is_free(name)} for f in (a, b)]
+    in_line = [{queue: count for queue, count in f.in_line.items() if count} for f in (a, b)]
     return (
         a.state == b.state
+        and a.definition == b.definition
+        and in_line[0] == in_line[1]
         and a.by_channel == b.by_channel
         and a.by_leg == b.by_leg
         and lines[0] == lines[1]
+        and free[0] == free[1]
         and a.members == b.members
         and a.next_due_ns() == b.next_due_ns()
     )
@@ -41,8 +46,9 @@ def after_step(floor: Floor, step: m.Step, now_ns: int) -> None:
     _one_to_one(floor)
     _indexes(floor)
     _in_order(floor, step)
+    _rules_hold(floor, now_ns)
     if floor.state.matching:
-        _work_conserved(floor, now_ns)
+        _work_conserved(floor)
 
 
 def _one_to_one(floor: Floor) -> None:
@@ -70,25 +76,58 @@ def _indexes(floor: Floor) -> None:
     state = floor.state
     _must(floor.by_channel == {c.channel: c.id for c in state.calls.values()}, "by_channel")
     _must(floor.by_leg == {a.leg: a.id for a in state.agents.values() if a.leg}, "by_leg")
-    lined = {entry[3] for line in floor.lines.values() for entry in line}
-    _must(lined == {c.id for c in state.calls.values() if c.state == "waiting"}, "lines")
-    _must(all(line == sorted(line) for line in floor.lines.values()), "lines are not in order")
+    buckets = list(floor.matcher.buckets())
+    lined = sorted(entry[3] for bucket in buckets for entry in bucket.line)
+    _must(lined == sorted(c.id for c in state.calls.values() if c.state == "waiting"), "lines")
+    _must(all(b.line == sorted(b.line) for b in buckets), "lines are not in order")
+    for bucket in buckets:
+        free = {name for name in bucket.eligible if floor.matcher.is_free(name)}
+        _must(set(bucket.free) == free, f"{bucket.need}: free agents")
+        if bucket.strategy not in DYNAMIC:
+            ranked = floor.matcher.ranked(bucket, len(free) + 1)
+            _must(sorted(ranked) == sorted(free), f"{bucket.need}: heap")
+        stand = Counter(a.standing() for name, a in state.agents.items() if name in bucket.eligible)
+        del stand["free"]
+        _must({s: n for s, n in bucket.standings.items() if n} == stand, f"{bucket.need}: standings")
+        _must((bucket in floor.matcher.active) == bucket.active(), f"{bucket.need}: active")
+
+
+def _rules_hold(floor: Floor, now_ns: int) -> None:
+    """Nobody waits where a rule says that they must not."""
+    in_line = Counter(c.queue for c in floor.state.calls.values() if c.state in ("waiting", "offered"))
+    _must(in_line == Counter(floor.in_line), f"in line: {in_line}, counted {floor.in_line}")
+    if not floor.state.matching:
+        return
+    for call in floor.state.calls.values():
+        queue = floor.definition.queues.get(call.queue)
+        # A time that is over is heard of by its deadline, not by any step.
+        if call.state == "waiting" and queue is not None:
+            reason = policy.reason_to_go(floor, call, queue, now_ns, fresh=False)
+            _must(reason in (None, "timeout"), f"{call.id} still waits in {call.queue}: {reason}")
 
 
 def _in_order(floor: Floor, step: m.Step) -> None:
+    """Nobody who could have had the agent, and was due before, is passed over."""
     for event in step.events:
         call = floor.state.calls.get(event.call) if isinstance(event, m.OfferMade) else None
-        line = floor.lines.get(call.queue) if call else None
-        if call and line:
-            _must(call.line_key() < line[0][:3], f"{call.id} was offered before {line[0][3]}")
+        if call is None or not isinstance(event, m.OfferMade):
+            continue
+        for bucket in floor.matcher.buckets():
+            if bucket.line and event.agent in bucket.eligible:
+                _must(
+                    call.line_key() < bucket.line[0][:3], f"{call.id} was offered before {bucket.line[0][3]}"
+                )
 
 
-def _work_conserved(floor: Floor, now_ns: int) -> None:
-    for queue, line in floor.lines.items():
-        for name in floor.members.get(queue, ()) if line else ():
-            agent = floor.state.agents[name]
-            idle = agent.available(now_ns) and not agent.not_before_ns
-            _must(not idle, f"{name} is idle while {line[0][3]} waits in {queue}")
+def _work_conserved(floor: Floor) -> None:
+    """Told from the records alone: the indexes might be wrong together."""
+    waiting = [c for c in floor.state.calls.values() if c.state == "waiting"]
+    for call in waiting:
+        for standing in routing.standings(floor, call):
+            agent = floor.state.agents[standing.agent]
+            idle = agent.state == "ready" and not agent.not_before_ns
+            qualified = standing.verdict != "not qualified"
+            _must(not (idle and qualified), f"{standing.agent} is idle while {call.id} waits")
 
 
 # ---------------------------------------------------------------- at rest
@@ -157,7 +196,7 @@ def books(centre: Centre) -> None:
 
 
 def nobody_hung_up_on(centre: Centre) -> None:
-    """We hang up a caller only after the talk, at the flow's own end, after a code, or when asked to."""
+    """We hang up a caller only after the talk, at a flow's or rule's end, after a code, or if asked to."""
     channels = {e.call: e.channel for e in centre.events() if isinstance(e, m.CallOpened)}
     bridged = {e.call for e in centre.events() if isinstance(e, m.CallBridged)}
     asked = {e.input.call for e in centre.journal if isinstance(e.input, m.CallAsked)}
@@ -167,7 +206,8 @@ def nobody_hung_up_on(centre: Centre) -> None:
             continue
         talked = event.outcome == "answered" and event.by == "agent" and event.call in bridged
         own_end = event.outcome in ("left_in_flow", "rejected") and event.by == "system"
-        if talked or own_end:
+        by_rule = event.outcome in ("overflowed", "timed_out") and not event.to_fallback
+        if talked or own_end or by_rule:
             fair.add(channels[event.call])
     unfair = [c for c in centre.pbx.hung_up_by_us if c not in fair]
     _must(not unfair, f"hung up on {unfair}")

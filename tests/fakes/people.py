@@ -18,16 +18,20 @@ from ari_app.core.agent import Agent
 from ari_app.core.call import Call
 from ari_app.core.definition import (
     SECOND_NS,
+    Agent as AgentDefinition,
     Codes,
+    Crisis,
     Definition,
     Flow,
     HangupNode,
     MenuNode,
+    Overflow,
     PlayNode,
     Queue,
     QueueNode,
+    Relax,
+    Target,
 )
-from ari_app.core.definition import Agent as AgentDefinition
 from tests.fakes import checks
 from tests.fakes.centre import Centre
 from tests.fakes.pbx import Broken, FakeAsterisk, Phone, PhoneMood
@@ -80,6 +84,67 @@ SMALLER = msgspec.structs.replace(
     agents={"bob": AgentDefinition("Bob", "bob", ("sales",))},
 )
 """What is left after cuts: one flow without its menu, one queue, one agent."""
+
+
+RULED = msgspec.structs.replace(
+    DEFINITION,
+    flows={
+        **DEFINITION.flows,
+        "crisis": Flow("storm", {"storm": PlayNode(("storm",), "in"), "in": QueueNode("support")}),
+    },
+    queues={
+        "sales": Queue(
+            "Sales",
+            max_waiting=2,
+            max_wait_s=50,
+            leave_when="none_signed_in",
+            hours="office",
+            at_closing="overflow",
+            overflow=Overflow(
+                full=Target(hangup=True, sounds=("busy",)),
+                timeout=Target(queue="support"),
+                no_agents=Target(queue="support", sounds=("moved",)),
+                closed=Target(flow="main", node="bye"),
+            ),
+            wrap_up="extendable",
+            wrap_up_max_s=40,
+            dispositions={"sold": "Sold", "none": "Nothing said"},
+            disposition_required=True,
+            disposition_default="none",
+        ),
+        "support": Queue(
+            "Support",
+            join_when="working",
+            max_wait_s=100,
+            wrap_up="until_done",
+            wrap_up_max_s=60,
+            overflow=Overflow(timeout=Target(fallback=True, sounds=("later",))),
+        ),
+    },
+    crisis=Crisis("crisis"),
+)
+"""The same centre with rules that send callers on, and other kinds of wrap-up."""
+
+SKILLED = msgspec.structs.replace(
+    DEFINITION,
+    queues={
+        "sales": Queue(
+            "Sales",
+            requires={"german": 2},
+            relax=(Relax(5, {"german": 0}), Relax(10, drop=("german",)), Relax(15, groups=("spare",))),
+            ageing_every_s=10,
+            prefer_s=10,
+            strategy="round_robin",
+        ),
+        "support": Queue("Support", wrap_up_s=0, priority=1, strategy="least_occupied", music="quiet"),
+    },
+    agents={
+        "bob": AgentDefinition("Bob", "bob", ("sales",), {"german": 3}),
+        "eve": AgentDefinition("Eve", "eve", ("sales", "support"), {"german": 0}),
+        "max": AgentDefinition("Max", "max", ("support",), groups=("spare",)),
+    },
+)
+"""The same with skills, relaxation, ageing and other strategies."""
 
 
 class Pbx:
@@ -139,6 +204,11 @@ class Pbx:
         centre.regain_link()
         self.asterisk.refuse_bridges = 0
         centre.define(self.definition)
+        centre.feed(m.CrisisAsked("", False))
+        centre.feed(m.HoursGiven({}))
+        for name in centre.definition.agents:
+            centre.feed(m.AgentSkillsChanged(name))
+            centre.feed(m.PhoneSeen(name, True))
         self.passes(seconds=40)  # greetings, menus and wrong keys come to an end
         for name in centre.definition.agents:
             self.asterisk.phones[name] = Phone("answers", 1)

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from ari_app import settings
-from ari_app.deploy import backup as backups
-from ari_app.deploy import stack as stacks
+from ari_app.deploy import backup as backups, stack as stacks
 from ari_app.deploy.archive import ArchiveError, ArchiveReader, ArchiveWriter
 from ari_app.deploy.backup import BackupError
 from ari_app.deploy.console import Progress

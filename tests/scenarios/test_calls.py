@@ -231,8 +231,7 @@ def test_the_rest_after_a_miss_ends_with_an_arrival_in_the_same_instant(pbx: Pbx
     ann.hangs_up()
     bob.phone("rings")
     pbx.asterisk.pass_to(pbx.asterisk.now_ns + 5_000_000_000)  # due, and nobody has looked yet
-    cid = in_the_queue(pbx, "cid")
-    assert cid.state == "offered"
+    in_the_queue(pbx, "cid")
     pbx.passes(seconds=1)
     assert bob.state == "ringing"
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import pytest
 
 from ari_app.core import messages as m
+from ari_app.core.definition import Definition
 from tests.fakes.people import Pbx
-from tests.scenarios import test_agents, test_calls
+from tests.scenarios import test_agents, test_calls, test_queues, test_wrapup
 
 Scenario = Callable[[Pbx], None]
 SCENARIOS: list[Scenario] = [
@@ -49,6 +50,23 @@ def test_no_caller_is_lost_whenever_we_die(scenario: Scenario, gap_s: float) -> 
         play(scenario, pbx)
         deaths += pbx.centre.epochs > 1
     assert deaths >= points - 3
+
+
+RULES: list[tuple[Scenario, Definition]] = [
+    (test_queues.test_the_longest_wait_leads_on_and_keeps_the_place, test_queues.centre(max_wait_s=30)),
+    (test_queues.test_a_full_queue_says_so_and_hangs_up, test_queues.centre(max_waiting=1)),
+    (test_queues.test_crisis_for_everything_and_back, test_queues.centre()),
+    (test_wrapup.test_done_by_feature_code_and_a_key, test_wrapup.centre(dispositions=test_wrapup.ENDINGS)),
+    (test_wrapup.test_queues_changed_at_run_time_survive, test_wrapup.centre()),
+]
+
+
+@pytest.mark.parametrize(("scenario", "definition"), RULES, ids=[f.__name__ for f, _ in RULES])
+def test_no_caller_is_lost_under_rules(scenario: Scenario, definition: Definition) -> None:
+    whole = Pbx(definition)
+    scenario(whole)
+    for point in range(4, whole.centre.points + 1):
+        play(scenario, Pbx(definition, die_at=[point]))
 
 
 def test_the_recording_is_whole_whenever_we_die() -> None:

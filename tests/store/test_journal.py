@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ari_app.core.definition import Agent, Definition, Queue
 from ari_app.core.messages import (
@@ -145,7 +144,7 @@ def _newer(path: Path) -> None:
     [
         (lambda path: path.write_bytes(b"no database" * 1000), "not a database"),
         (_foreign, "not a Cordboard journal"),
-        (_newer, "version 99, this program reads 1"),
+        (_newer, "version 99, this program reads 2"),
     ],
     ids=["garbage", "another program's", "newer"],
 )
@@ -201,6 +200,37 @@ def test_people_change_in_order_and_are_erased(journal: Journal) -> None:
     assert len(second.name) == 4096
     assert [p.call for p in journal.people_after(second.change)] == ["c1"]
     assert journal.person("c3") is None
+
+
+def test_a_note_is_kept_with_the_caller_and_erased_with_them(journal: Journal) -> None:
+    assert not journal.put_note("c1", "nobody")
+    journal.put_person("c1", "+49301", "Ann")
+    assert journal.put_note("c1", "wants a call\0 back")
+    person = journal.person("c1")
+    assert person is not None
+    assert (person.number, person.note.replace("\ufffd", "?")) == ("+49301", "wants a call? back")
+    assert [p.note for p in journal.people_after(person.change - 1)] == [person.note]
+    journal.erase_person("c1")
+    erased = journal.person("c1")
+    assert erased is not None
+    assert (erased.number, erased.note) == ("", "")
+
+
+def test_a_journal_of_before_notes_is_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    before = Journal(path)
+    before.put_person("c1", "+49301", "Ann")
+    before._db.execute("ALTER TABLE people DROP COLUMN note")
+    before._db.execute("PRAGMA user_version=1")
+    before.close()
+    with pytest.raises(JournalUnavailable, match="an older journal"):
+        Journal(path, readonly=True)
+    after = Journal(path)
+    assert after.put_note("c1", "back soon")
+    person = after.person("c1")
+    assert person is not None
+    assert (person.name, person.note) == ("Ann", "back soon")
+    after.close()
 
 
 def test_the_newest_snapshot_wins(journal: Journal) -> None:

@@ -268,8 +268,10 @@ def test_an_erased_caller_is_erased_there_too(journal: Journal, dsn: str) -> Non
     append_all(journal, History().begins().abandoned("c1", 9))
     with shipping(journal.path, dsn):
         wait_until(lambda: rows(dsn, "SELECT name FROM people") == [("Caller of c1",)], "known")
+        journal.put_note("c1", "wants a refund")
+        wait_until(lambda: rows(dsn, "SELECT note FROM people") == [("wants a refund",)], "noted")
         journal.erase_person("c1")
-        wait_until(lambda: rows(dsn, "SELECT number, name FROM people") == [("", "")], "erased")
+        wait_until(lambda: rows(dsn, "SELECT number, name, note FROM people") == [("", "", "")], "erased")
 
 
 def test_a_ledger_of_another_version_is_rebuilt(journal: Journal, dsn: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ari_app.core import messages as m
+from ari_app.core import messages as m, why
 from ari_app.core.definition import (
     SECOND_NS,
     Agent,
@@ -17,8 +17,11 @@ from ari_app.core.definition import (
     seconds_ns,
 )
 from ari_app.core.floor import Floor
+from ari_app.core.refusal import refusal
+from ari_app.core.staff import Departure, departures
 from ari_app.core.step import advance
 from ari_app.store.journal import Person
+from ari_app.web.control import Wish
 from ari_app.web.messages import Readiness, Reloaded, Tested
 from ari_app.web.view import AgentView, Recent, View, build_agent, build_view
 
@@ -52,6 +55,7 @@ class Room:
         self.floor, self.recent = Floor(), Recent()
         self.now_ns = START_NS
         self.people: dict[str, Person] = {}
+        self.notes: dict[str, str] = {}
         self.given(m.EngineStarted("e1", "node", "boot", 0, "0.1"))
         self.given(m.DefinitionGiven(DEFINITION, "digest"))
         self.given(m.Recovered(0, 0))
@@ -99,7 +103,23 @@ class Room:
     def agent(self, name: str) -> AgentView | None:
         return build_agent(self.floor, name, self.now_ns)
 
-    async def ask(self, item: m.AgentAsked | m.CallAsked) -> None:
+    def why_call(self, call: str) -> tuple[str, ...]:
+        return why.caller(self.floor, call, self.now_ns)
+
+    def why_agent(self, name: str) -> tuple[str, ...]:
+        return why.agent(self.floor, name, self.now_ns)
+
+    def refusal(self, item: m.AgentAsked | m.AgentSkillsChanged | m.CrisisAsked) -> str:
+        return refusal(self.floor, item)
+
+    def note(self, call: str, text: str) -> str:
+        self.notes[call] = text
+        return ""
+
+    def departures(self) -> list[Departure]:
+        return departures(self.floor)
+
+    async def ask(self, item: Wish) -> None:
         await asyncio.sleep(0)  # as if a commit lay between
         self.given(item)
 

@@ -15,7 +15,7 @@ import pytest
 
 from ari_app.core import messages as m
 from ari_app.web.client import ControlClient
-from ari_app.web.control import serve
+from ari_app.web.control import Wish, serve
 from ari_app.web.errors import NoAnswer, NotRunning, Refused, SocketUnusable
 from ari_app.web.messages import Readiness
 from ari_app.web.view import View
@@ -242,7 +242,7 @@ async def test_signals_stay_with_the_owner_of_the_loop(room: Room, path: Path) -
 
 
 async def test_a_failing_desk_is_a_problem_and_not_the_end(room: Room, path: Path) -> None:
-    async def broken(item: m.AgentAsked | m.CallAsked) -> None:
+    async def broken(item: Wish) -> None:
         raise RuntimeError("secret detail")
 
     room.ask = broken  # type: ignore[method-assign]

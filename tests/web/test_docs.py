@@ -73,7 +73,7 @@ def test_the_tables_are_complete() -> None:
             assert family.name in API, family.name
 
 
-@pytest.mark.parametrize("page", ["api.md", "agi.md"])
+@pytest.mark.parametrize("page", ["api.md", "agi.md", "wallboard.md"])
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text()):
         assert (DOCS / target).exists(), target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -21,6 +22,7 @@ from ari_app.deploy.ports import free_port
 from ari_app.deploy.stack import Stack, StackOptions
 from ari_app.web.tokens import TokenBook
 from tests.asterisk.harness.programs import asterisk_program
+from tests.web.page import opened
 
 EXAMPLE = Path(__file__).parents[2] / "ari_app" / "deploy" / "example"
 
@@ -149,5 +151,21 @@ def test_a_dialplan_is_answered(centre: Centre) -> None:
     assert 'CORDBOARD_OPEN "0"' in said, "nobody is signed in"
     agent = json.loads(centre.asks("/agents")[1])["agents"][0]["id"]
     assert centre.asks(f"/agents/{agent}/sign_in", "POST")[0] == 200
-    assert 'CORDBOARD_AGENT_STATE "ready"' in centre.agi(f"agi://h/agent-state?agent={agent}", "1.1")
+    said = centre.agi(f"agi://h/agent-state?agent={agent}", "1.1")
+    assert 'CORDBOARD_AGENT_STATE "unreachable"' in said, "no phone is registered here"
     assert 'CORDBOARD_STATUS "ERROR"' in centre.agi("agi://h/queue-status?queue=no", "1.1")
+
+
+async def test_the_wallboard_shows_what_happens(centre: Centre, tmp_path: Path) -> None:
+    agent = json.loads(centre.asks("/agents")[1])["agents"][-1]
+    async with opened(tmp_path / "browser") as page:
+        await page.goes_to(f"http://127.0.0.1:{centre.stack.options.api_port}/wallboard")
+        await page.becomes("document.activeElement?.id === 'token'", 20)
+        await page.types(centre.tokens["reader"])
+        await page.becomes("document.querySelector('#queues tbody tr')")
+        assert (await asyncio.to_thread(centre.asks, f"/agents/{agent['id']}/sign_in", "POST"))[0] == 200
+        agents = "document.querySelector('#agents')"  # who is signed out is not named
+        await page.becomes(f"{agents}.innerText.includes({json.dumps(agent['name'])})", 1)
+        said = f"{agent['id']} signed in"
+        await page.becomes(f"document.querySelector('#happenings').innerText.includes('{said}')", 1)
+        assert not page.complaints

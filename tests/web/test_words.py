@@ -7,17 +7,26 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from ari_app.core import messages as m
-from ari_app.core import words
-from ari_app.core.definition import SECOND_NS, Definition
+from ari_app.core import messages as m, words
+from ari_app.core.definition import SECOND_NS, Definition, Target
 from ari_app.core.text import duration, printable
 
 KINDS: tuple[type[m.AnyEvent], ...] = typing.get_args(m.AnyEvent)
 NASTY = "\x1b[2J\r\n\u202e\udcff"
-SAMPLES: dict[Any, Any] = {str: NASTY, int: 5 * SECOND_NS, bool: True, Definition: Definition()}
+SAMPLES: dict[Any, Any] = {
+    str: NASTY,
+    int: 5 * SECOND_NS,
+    bool: True,
+    Definition: Definition(),
+    Target: Target(queue="name"),
+    dict[str, int] | None: {"german": 3},
+    tuple[str, ...] | None: ("name",),
+    dict[str, tuple[m.Boundary, ...]]: {"name": (m.Boundary(5, "open"),)},
+    dict[str, int]: {"german": 3},
+    tuple[str, ...]: ("channel",),
+}
 
 
 def sample(kind: type[m.AnyEvent]) -> m.AnyEvent:
@@ -100,3 +109,21 @@ def test_printable_is_printable_and_short(text: str, limit: int) -> None:
     made.encode()
     assert all(char.isprintable() or char == " " or char.isspace() for char in made)
     assert not set(made) & {"\x1b", "\n", "\r", "\u2028", "\u202e"}
+
+
+def test_a_relaxed_decision_names_the_skills_and_the_fit() -> None:
+    why = m.Why(
+        rule="best fit, then longest idle",
+        waited_ns=45 * SECOND_NS,
+        position=1,
+        waiting=1,
+        candidates=(m.Candidate("ann", 5 * SECOND_NS, 1, 4), m.Candidate("bob", 90 * SECOND_NS, 2, 2)),
+        not_eligible={"lacks skills": 3},
+        step=2,
+        skills={"german": 1},
+        free=2,
+    )
+    text = words.grounds(why)
+    assert "best fit, then longest idle of 2 free agents (ann fit 4, 5 s, bob fit 2, 1 m 30 s)" in text
+    assert "asked for after 2 steps of relaxation: german 1" in text
+    assert "not eligible: 3 without the skills asked for" in text

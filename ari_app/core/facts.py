@@ -1,0 +1,79 @@
+"""Words that inputs and events share: outcomes, states, reasons, and why an agent got a call."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Action = Literal["sign_in", "sign_out", "pause", "resume", "unlock", "done", "wrap_up"]
+"""``done``: the wrap-up is over; ``wrap_up``: I need one after this call, or more of the one I am in."""
+LapseReason = Literal[
+    "no_answer", "busy", "declined", "unreachable", "failed", "caller_gone", "not_dialled", "lost"
+]
+"""``not_dialled``: we may have died before dialling; ``lost``: the leg went while nobody watched."""
+Outcome = Literal[
+    "answered",
+    "abandoned",
+    "left_in_flow",
+    "system",
+    "fallback",
+    "rejected",
+    "overflowed",
+    "timed_out",
+]
+"""``overflowed`` and ``timed_out``: the queue's own rules led out of the centre (fallback, hang-up)."""
+OpenState = Literal["open", "closed", "holiday"]
+EndedBy = Literal["caller", "agent", "system"]
+AgentStateName = Literal[
+    "signed_out",
+    "ready",
+    "reserved",
+    "ringing",
+    "talking",
+    "wrap_up",
+    "paused",
+    "not_responding",
+    "releasing",
+    "unreachable",
+    "other_call",
+]
+"""``unreachable`` and ``other_call``: would be ready, but the phone is not registered, or is on a call
+that Cordboard did not make."""
+
+
+class Candidate(Struct, frozen=True, gc=False):
+    """One agent who could have had the call; ``rank`` orders them, smallest first."""
+
+    agent: str
+    idle_ns: int
+    rank: int
+    fit: int = 0
+    """Sum of the agent's levels in the skills asked for."""
+
+
+class Why(Struct, frozen=True, gc=False):
+    """Why this agent got this call: the rule, the field it was chosen from, the others by reason."""
+
+    rule: str
+    waited_ns: int
+    position: int
+    waiting: int
+    candidates: tuple[Candidate, ...]
+    not_eligible: dict[str, int]
+    """How many of the queue's agents could not be offered the call, by their state, or "lacks skills"."""
+    step: int = 0
+    """Steps of relaxation that had passed."""
+    skills: dict[str, int] = {}
+    """Skill -> least level that was still asked for."""
+    only: str = ""
+    """The preferred agent for whom the call was being kept."""
+    free: int = 0
+    """How many agents could have had the call; ``candidates`` lists the best of them."""
+
+
+class Boundary(Struct, frozen=True):
+    """From ``at_ns`` on, until the next boundary, the hours are in ``state``."""
+
+    at_ns: int
+    state: OpenState
