@@ -47,7 +47,9 @@ async def port(desk: Desk) -> AsyncIterator[int]:
     async with asyncio.timeout(5):
         while True:
             with contextlib.suppress(ConnectionRefusedError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write_eof()
+                await reader.read()  # until the server has closed, and no longer counts this one
                 writer.close()
                 break
             await asyncio.sleep(0.01)
@@ -197,13 +199,16 @@ async def test_a_slow_client_has_two_seconds_and_others_wait_for_nobody(port: in
 
 async def test_more_than_so_many_at_once_are_turned_away(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agi, "SESSIONS", 3)
-    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-    await asyncio.sleep(0.05)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(1):
-        assert await reader.read() == b""
-    for _, each in [*held, (reader, writer)]:
-        each.close()
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+    try:
+        async with asyncio.timeout(1):
+            assert await held[3][0].read() == b"", "the server takes them in the order of their coming"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await held[2][0].read()
+    finally:
+        for _, each in held:
+            each.close()
 
 
 async def test_a_port_that_is_taken_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
