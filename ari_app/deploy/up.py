@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,23 +40,10 @@ app = App(
 )
 
 
-@app.default
-def up(
-    *,
-    demo: Annotated[bool, Parameter(name="--demo", negative="")] = False,
-    definition: Annotated[Path | None, Parameter(name="--definition")] = None,
-    state_dir: Annotated[Path | None, Parameter(name="--state-dir")] = None,
-    bind: Annotated[str | None, Parameter(name="--bind")] = None,
-    sip_port: Annotated[int | None, Parameter(name="--sip-port")] = None,
-    http_port: Annotated[int, Parameter(name="--http-port")] = 8088,
-    ami_port: Annotated[int, Parameter(name="--ami-port")] = 5038,
-    api_port: Annotated[int | None, Parameter(name="--api-port")] = None,
-    agi_port: Annotated[int | None, Parameter(name="--agi-port")] = None,
-    rtp_range: Annotated[str, Parameter(name="--rtp-range")] = "10000-10999",
-    seed: Annotated[int, Parameter(name="--seed")] = 345,
-    minutes: Annotated[int, Parameter(name="--minutes")] = 120,
-) -> int:
-    """Starts a call centre on this machine.
+@Parameter(name="*")  # its fields are the options
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line asks for.
 
     Parameters
     ----------
@@ -84,25 +72,51 @@ def up(
     minutes
         Of the demo: when it ends by itself, 1 to 120.
     """
+
+    demo: Annotated[bool, Parameter(negative="")] = False
+    definition: Path | None = None
+    state_dir: Path | None = None
+    bind: str | None = None
+    sip_port: int | None = None
+    http_port: int = 8088
+    ami_port: int = 5038
+    api_port: int | None = None
+    agi_port: int | None = None
+    rtp_range: str = "10000-10999"
+    seed: int = 345
+    minutes: int = 120
+
+    def options(self, progress: Progress) -> StackOptions:
+        """The same for the stack.
+
+        Raises:
+            DeployError: options that exclude each other, or ports that are none.
+        """
+        if self.demo and self.definition:
+            raise DeployError("--demo has a definition of its own: leave --definition out, or --demo")
+        return StackOptions(
+            definition=DEMO_DEFINITION if self.demo else self.definition or _own_definition(progress),
+            state_dir=self.state_dir or (DEMO_STATE_DIR if self.demo else CLONE / ".runtime"),
+            sip_bind=self.bind,
+            sip_port=self.sip_port,
+            http_port=self.http_port,
+            ami_port=self.ami_port,
+            api_port=_or_free(self.api_port, API_PORT),
+            agi_port=_or_free(self.agi_port, AGI_PORT),
+            rtp_ports=parse_range(self.rtp_range),
+            database_url=os.environ.get("DATABASE_URL") or None,
+        )
+
+
+@app.default
+def up(asked: Asked = Asked()) -> int:
+    """Starts a call centre on this machine."""
     progress = Progress()
     running: _Centre | Demo | None = None
     try:
         signals.listen()
-        if demo and definition:
-            raise DeployError("--demo has a definition of its own: leave --definition out, or --demo")
-        options = StackOptions(
-            definition=DEMO_DEFINITION if demo else definition or _own_definition(progress),
-            state_dir=state_dir or (DEMO_STATE_DIR if demo else CLONE / ".runtime"),
-            sip_bind=bind,
-            sip_port=sip_port,
-            http_port=http_port,
-            ami_port=ami_port,
-            api_port=_or_free(api_port, API_PORT),
-            agi_port=_or_free(agi_port, AGI_PORT),
-            rtp_ports=parse_range(rtp_range),
-            database_url=os.environ.get("DATABASE_URL") or None,
-        )
-        running = _demo(options, seed, minutes) if demo else _Centre(options, progress)
+        options = asked.options(progress)
+        running = _demo(options, asked.seed, asked.minutes) if asked.demo else _Centre(options, progress)
         running.run()
     except signals.StopAsked:
         progress.show("Stopping")
