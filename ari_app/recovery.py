@@ -86,8 +86,9 @@ class Recovery:
         state = self._engine.floor.state
         expected = [c.playback for c in state.calls.values() if c.playback]
         expected += [s.playback for s in state.sessions.values() if s.playback]
+        talking = [c.leg for c in state.calls.values() if c.state == "talking"]
         return await ari_snapshot.take(
-            self._link, self._translator.entries, expected, self._translator.on_person
+            self._link, self._translator.entries, expected, self._translator.on_person, talking
         )
 
     def _must_wait(self, seen: topology.Snapshot) -> bool:

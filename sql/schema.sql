@@ -12,7 +12,7 @@ CREATE TABLE agent_intervals (
     to_ns bigint,
     CONSTRAINT agent_intervals_pkey PRIMARY KEY (node, agent, seq),
     CONSTRAINT agent_intervals_in_time CHECK ((to_ns >= from_ns)),
-    CONSTRAINT agent_intervals_state CHECK ((state = ANY (ARRAY['signed_out'::text, 'ready'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'wrap_up'::text, 'paused'::text, 'not_responding'::text, 'releasing'::text, 'unreachable'::text, 'other_call'::text])))
+    CONSTRAINT agent_intervals_state CHECK ((state = ANY (ARRAY['signed_out'::text, 'ready'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'holding'::text, 'wrap_up'::text, 'paused'::text, 'not_responding'::text, 'releasing'::text, 'unreachable'::text, 'other_call'::text])))
 );
 CREATE INDEX agent_intervals_by_start ON public.agent_intervals USING btree (from_ns);
 CREATE UNIQUE INDEX agent_intervals_one_open ON public.agent_intervals USING btree (node, agent) WHERE (to_ns IS NULL);
@@ -190,7 +190,7 @@ CREATE TABLE segments (
     CONSTRAINT segments_in_time CHECK ((to_ns >= from_ns)),
     CONSTRAINT segments_of_agent CHECK (((party = 'agent'::text) = (agent <> ''::text))),
     CONSTRAINT segments_party CHECK ((party = ANY (ARRAY['caller'::text, 'agent'::text]))),
-    CONSTRAINT segments_state CHECK ((state = ANY (ARRAY['ivr'::text, 'waiting'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'wrap_up'::text])))
+    CONSTRAINT segments_state CHECK ((state = ANY (ARRAY['ivr'::text, 'waiting'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'holding'::text, 'wrap_up'::text])))
 );
 CREATE UNIQUE INDEX segments_one_call_an_agent ON public.segments USING btree (node, agent) WHERE ((to_ns IS NULL) AND (party = 'agent'::text));
 CREATE UNIQUE INDEX segments_one_offer_a_call ON public.segments USING btree (node, call) WHERE ((to_ns IS NULL) AND (party = 'agent'::text) AND (state = ANY (ARRAY['reserved'::text, 'ringing'::text])));

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 
 from ari_app.ari import models as ari
 from ari_app.ari.client import AriLink
-from ari_app.ari.errors import PlaybackNotFound
+from ari_app.ari.errors import Conflict, NotFound, PlaybackNotFound
 from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, OFFLINE, Entries
 from ari_app.core.messages import CodeDialled
 from ari_app.core.topology import LEG_MARK, ChannelSeen, PhoneAt, Role, Snapshot
 
 _STASIS = "Stasis"
 _UP = "Up"
+HOLD_VARIABLE = "CHANNEL(rtp,hold,audio)"
+"""1: the other end has said "sendonly" or "inactive" (chan_pjsip's part of the function CHANNEL)."""
 
 
 async def take(
@@ -21,20 +23,24 @@ async def take(
     entries: Entries,
     playbacks: Iterable[str],
     on_person: Callable[[str, str, str], None],
+    legs: Iterable[str] = (),
 ) -> Snapshot:
-    """Read channels, bridges and when Asterisk started, and which of ``playbacks`` (ids the floor has) run.
+    """Read channels, bridges and when Asterisk started, which of ``playbacks`` (ids the floor has) run,
+    and which of ``legs`` (agents' that talk) are on hold.
 
     Playbacks cannot be listed, only asked for one by one. Raises LinkError, StatusError.
     """
-    wanted = list(playbacks)
+    wanted, talking = list(playbacks), list(legs)
     listing = (
         link.request("GET", "channels"),
         link.request("GET", "bridges"),
         link.request("GET", "endpoints/PJSIP"),
         link.request("GET", "asterisk/info", params={"only": "status"}),
     )
-    (channels, bridges, endpoints, about), running = await asyncio.gather(
-        asyncio.gather(*listing), asyncio.gather(*(_runs(link, playback) for playback in wanted))
+    (channels, bridges, endpoints, about), running, holds = await asyncio.gather(
+        asyncio.gather(*listing),
+        asyncio.gather(*(_runs(link, playback) for playback in wanted)),
+        asyncio.gather(*(_on_hold(link, leg) for leg in talking)),
     )
     seen = {}
     for channel in channels.decode(list[ari.Channel]):
@@ -49,7 +55,8 @@ async def take(
         if (agent := entries.agents.get(endpoint.resource)) is not None
     }
     status = about.decode(ari.AsteriskInfo).status
-    return Snapshot(seen, found, alive, phones, ari.instant_ns(status.startup_time) if status else 0)
+    held = frozenset(leg for leg, holding in zip(talking, holds, strict=True) if holding)
+    return Snapshot(seen, found, alive, phones, held, ari.instant_ns(status.startup_time) if status else 0)
 
 
 async def _runs(link: AriLink, playback: str) -> bool:
@@ -58,6 +65,15 @@ async def _runs(link: AriLink, playback: str) -> bool:
     except PlaybackNotFound:
         return False  # it has ended: that is the answer
     return True
+
+
+async def _on_hold(link: AriLink, leg: str) -> bool:
+    """Whether the phone behind an agent's leg has put its call on hold: no event tells it twice."""
+    try:
+        answer = await link.request("GET", f"channels/{leg}/variable", params={"variable": HOLD_VARIABLE})
+    except (NotFound, Conflict):
+        return False  # it hung up meanwhile
+    return answer.decode(ari.Variable).value == "1"
 
 
 def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:

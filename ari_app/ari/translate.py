@@ -28,6 +28,8 @@ ALLOWED_EVENTS = (
     "ChannelDtmfReceived",
     "PlaybackFinished",
     "ChannelCreated",
+    "ChannelHold",
+    "ChannelUnhold",
     "EndpointStateChange",
 )
 """Each event costs Asterisk and us; these are the ones a decision depends on."""
@@ -99,6 +101,9 @@ class Translator:
             case ari.ChannelStateChange():
                 if event.channel.state == _RINGING and LEG_MARK in event.channel.id:
                     return m.LegRinging(event.channel.id)
+            case ari.ChannelHold() | ari.ChannelUnhold():
+                if LEG_MARK in event.channel.id:
+                    return m.LegHeld(event.channel.id, isinstance(event, ari.ChannelHold))
             case ari.ChannelDtmfReceived():
                 return self._pressed(event)
             case ari.ChannelCreated():

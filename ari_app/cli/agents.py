@@ -21,6 +21,7 @@ CSV_COLUMNS = ("agent", "name", "state", "since", "reason", "call", "after", "qu
 STYLES: dict[str, str] = {
     "ready": "green",
     "talking": "cyan",
+    "holding": "cyan",
     "ringing": "yellow",
     "reserved": "yellow",
     "wrap_up": "blue",

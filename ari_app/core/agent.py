@@ -15,7 +15,11 @@ from ari_app.core.errors import IllegalMove
 
 After = Literal["ready", "paused", "signed_out", "not_responding"]
 
-HELD: frozenset[m.AgentStateName] = frozenset({"reserved", "ringing", "talking", "wrap_up", "releasing"})
+HELD: frozenset[m.AgentStateName] = frozenset(
+    {"reserved", "ringing", "talking", "holding", "wrap_up", "releasing"}
+)
+
+ON_CALL: frozenset[m.AgentStateName] = frozenset({"talking", "holding"})
 
 RESTS: frozenset[m.LapseReason] = frozenset({"no_answer", "busy", "declined", "unreachable", "failed"})
 """After these the agent is left alone for a while; the others are not the agent's doing."""
@@ -46,10 +50,17 @@ MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
     ("ringing", m.OfferLapsed): "releasing",
     ("ringing", m.CallConnected): "talking",
     ("talking", m.CallBridged): "talking",
+    ("talking", m.CallHeld): "holding",
+    ("holding", m.CallUnheld): "talking",
     ("talking", m.WrapUpRequested): "talking",
     ("talking", m.DispositionGiven): "talking",
     ("talking", m.ConnectFailed): "releasing",
     ("talking", m.CallEnded): "releasing",
+    ("holding", m.CallBridged): "holding",
+    ("holding", m.WrapUpRequested): "holding",
+    ("holding", m.DispositionGiven): "holding",
+    ("holding", m.ConnectFailed): "releasing",
+    ("holding", m.CallEnded): "releasing",
     ("releasing", m.WrapUpStarted): "wrap_up",
     ("releasing", m.DispositionGiven): "releasing",
     ("wrap_up", m.WrapUpExtended): "wrap_up",
@@ -209,7 +220,7 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
         case m.AgentRested():
             agent.not_before_ns = 0
         case _:
-            pass  # OfferDialled, OfferRinging, CallBridged: the state says it all
+            pass  # OfferDialled, OfferRinging, CallBridged, CallHeld, CallUnheld: the state says it all
     _settle(agent, before, agent.home() if target == "ready" else target, at_ns)
 
 

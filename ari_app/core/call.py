@@ -36,6 +36,8 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("offered", m.OfferLapsed): "waiting",
     ("offered", m.CallConnected): "talking",
     ("talking", m.CallBridged): "talking",
+    ("talking", m.CallHeld): "talking",
+    ("talking", m.CallUnheld): "talking",
     ("talking", m.ConnectFailed): "waiting",
     ("talking", m.CallEnded): "ended",
 }
@@ -103,6 +105,8 @@ class Call(Struct):
     connected_ns: int = 0
     bridged: bool = False
     recording: str = ""
+    held_ns: int = 0
+    """Since when the agent's phone has the caller on hold; 0 = it has not."""
 
     def line_key(self) -> tuple[int, int, int]:
         """Sort key in a waiting line: higher priority, then the earlier entry, then arrival."""
@@ -161,9 +165,14 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             call.recording = event.recording
         case m.CallBridged():
             call.bridged = True
+        case m.CallHeld():
+            call.held_ns = at_ns
+        case m.CallUnheld():
+            call.held_ns = 0
         case m.ConnectFailed():
             call.agent = call.leg = call.bridge = call.recording = ""
             call.connected_ns, call.bridged, call.renew_at_ns = 0, False, event.renew_at_ns
+            call.held_ns = 0
         case _:
             pass  # CallEnded: the state says it all
     call.state = target

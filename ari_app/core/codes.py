@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ari_app.core import ivr, messages as m, wrapup
-from ari_app.core.agent import Agent
+from ari_app.core.agent import ON_CALL, Agent
 from ari_app.core.definition import seconds_ns
 from ari_app.core.floor import Floor, Session
 
@@ -153,7 +153,7 @@ def _wrap_up(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns:
 
 
 def _choices(floor: Floor, agent: Agent) -> list[str]:
-    if agent.state not in ("talking", "wrap_up"):
+    if agent.state not in ON_CALL and agent.state != "wrap_up":
         return []
     queue = floor.definition.queues.get(wrapup.queue_of(floor, agent))
     return list(queue.dispositions) if queue else []

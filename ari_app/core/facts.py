@@ -31,6 +31,7 @@ AgentStateName = Literal[
     "reserved",
     "ringing",
     "talking",
+    "holding",
     "wrap_up",
     "paused",
     "not_responding",
@@ -38,7 +39,8 @@ AgentStateName = Literal[
     "unreachable",
     "other_call",
 ]
-"""``unreachable`` and ``other_call``: would be ready, but the phone is not registered, or is on a call
+"""``holding``: on a call, which the agent's phone has put on hold.
+``unreachable`` and ``other_call``: would be ready, but the phone is not registered, or is on a call
 that Cordboard did not make."""
 
 

@@ -42,6 +42,8 @@ OfBoth = (
     | m.CallConnected
     | m.ConnectFailed
     | m.CallBridged
+    | m.CallHeld
+    | m.CallUnheld
 )
 OfAgent = (
     m.WrapUpStarted

@@ -86,6 +86,13 @@ class LegAnswered(Input, frozen=True):
     channel: str
 
 
+class LegHeld(Input, frozen=True):
+    """The phone behind an agent's leg has put the call on hold (re-INVITE), or taken it back."""
+
+    channel: str
+    on: bool
+
+
 class HungUp(Input, frozen=True):
     """ChannelHangupRequest: the phone behind the channel, a caller's or an agent's, said BYE."""
 
@@ -244,6 +251,7 @@ AnyInput = (
     | AgentSkillsChanged
     | LegRinging
     | LegAnswered
+    | LegHeld
     | HungUp
     | ChannelLeft
     | ChannelGone

@@ -19,6 +19,7 @@ OfferMade                             reserved
 OfferRinging                          ringing
 OfferLapsed                           releasing
 CallConnected                         talking
+CallHeld, CallUnheld                  holding, talking
 CallEnded (the agent's)               releasing
 WrapUpStarted                         wrap_up
 ConnectFailed, WrapUpEnded            releasing
@@ -52,10 +53,12 @@ from ari_app.core.messages import (
     CallConnected,
     CallEnded,
     CallerReleased,
+    CallHeld,
     CallOpened,
     CallOverflowed,
     CallQuarantined,
     CallQueued,
+    CallUnheld,
     ConnectFailed,
     CrisisSwitched,
     DefinitionLoaded,
@@ -97,16 +100,18 @@ from ari_app.core.messages import (
 )
 
 Party = Literal["caller", "agent"]
-SegmentState = Literal["ivr", "waiting", "reserved", "ringing", "talking", "wrap_up"]
+SegmentState = Literal["ivr", "waiting", "reserved", "ringing", "talking", "holding", "wrap_up"]
 OfferResult = Literal["offered", "answered", "connect_failed", "superseded"] | LapseReason
 """``superseded``: a later event took the agent without this offer's end having been heard of."""
 Fate = Literal["waiting", "answered", "abandoned", "overflowed", "timed_out", "lost"]
 RecordingState = Literal["recording", "finished", "failed"]
 
-HELD_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "wrap_up", "releasing"})
+HELD_STATES: frozenset[AgentStateName] = frozenset(
+    {"reserved", "ringing", "talking", "holding", "wrap_up", "releasing"}
+)
 
 HOMES: frozenset[AgentStateName] = frozenset({"ready", "unreachable", "other_call"})
-CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking"})
+CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "holding"})
 OFFER_STATES: frozenset[SegmentState] = frozenset({"reserved", "ringing"})
 
 
@@ -238,6 +243,8 @@ class OpenCall(Struct):
     holds: list[str] = []
     """Agents who talked to this caller and are not free again: their wrap-up is still to come."""
     wrap_up_from_ns: dict[str, int] = {}
+    held_from_ns: int = 0
+    """Since when the caller is on hold; 0 = is not."""
     released: bool = False
 
 
@@ -278,6 +285,8 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             _fold_caller(book, event)
         case OfferMade() | OfferRinging() | OfferLapsed() | CallConnected() | ConnectFailed():
             _fold_offer(book, event)
+        case CallHeld() | CallUnheld():
+            book.hold(event)
         case CallEnded():
             book.end_call(event)
         case WrapUpStarted():
@@ -507,7 +516,8 @@ class _Book:
             outcome=event.outcome,
             ended_by=event.by,
             cause=event.cause,
-            talk_ns=event.talk_ns,
+            talk_ns=max(event.talk_ns - self.held_ns(call), 0),
+            hold_ns=self.held_ns(call),
             waited_ns=waited_ns if call.row.entered_ns is not None else None,
         )
         self.close_call(call, row)
@@ -526,7 +536,8 @@ class _Book:
                 ended_ns=self.at_ns,
                 outcome="fallback",
                 ended_by="system",
-                talk_ns=talk_ns,
+                talk_ns=max(talk_ns - self.held_ns(call), 0),
+                hold_ns=self.held_ns(call),
                 waited_ns=waited_ns,
             )
         for agent in list(call.agents):
@@ -539,6 +550,24 @@ class _Book:
         self.end_offer(call, "caller_gone")
         self.close_segments(call)
         self.forget_if_over(call)
+
+    def held_ns(self, call: OpenCall) -> int:
+        """All holds of the call until now: a call that ends on hold was held to its end."""
+        running_ns = max(self.at_ns - call.held_from_ns, 0) if call.held_from_ns else 0
+        return call.row.hold_ns + running_ns
+
+    def hold(self, event: CallHeld | CallUnheld) -> None:
+        on = isinstance(event, CallHeld)
+        self.move_agent(event.agent, "holding" if on else "talking", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        if not on:
+            self.change(call, replace(call.row, hold_ns=self.held_ns(call)))
+        call.held_from_ns = self.at_ns if on else 0
+        state: SegmentState = "holding" if on else "talking"
+        self.move_leg(call, event.agent, state, call.row.queue)
+        self.move_caller(call, state, call.row.queue, event.agent)
 
     def let_agent_leave(self, agent: str, call: str) -> None:
         known = self.state.agents.get(agent)
@@ -689,7 +718,8 @@ class _Book:
         if call.offer is not None and call.offer.attempt == event.attempt:
             call.offer = replace(call.offer, result="connect_failed", result_ns=self.at_ns)
             self.changes.append(call.offer)
-        self.change(call, replace(call.row, answered_ns=None, agent="", waited_ns=None))
+        call.held_from_ns = 0
+        self.change(call, replace(call.row, answered_ns=None, agent="", waited_ns=None, hold_ns=0))
         self.wait_again(call)
         self.close_leg(call, event.agent)
         self.move_caller(call, "waiting", event.queue, "")

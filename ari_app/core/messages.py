@@ -68,6 +68,7 @@ from ari_app.core.inputs import (
     HungUp as HungUp,
     Input as Input,
     LegAnswered as LegAnswered,
+    LegHeld as LegHeld,
     LegRinging as LegRinging,
     LinkFailed as LinkFailed,
     OriginateDone as OriginateDone,
@@ -262,6 +263,21 @@ class CallBridged(Event, frozen=True):
 
     call: str
     agent: str
+
+
+class CallHeld(Event, frozen=True):
+    """The agent's phone put the caller on hold; Asterisk plays them music."""
+
+    call: str
+    agent: str
+
+
+class CallUnheld(Event, frozen=True):
+    """The agent took the caller back; ``hold_ns``: how long the hold was."""
+
+    call: str
+    agent: str
+    hold_ns: int
 
 
 class CallEnded(Event, frozen=True):
@@ -518,6 +534,8 @@ AnyEvent = (
     | CallConnected
     | ConnectFailed
     | CallBridged
+    | CallHeld
+    | CallUnheld
     | CallEnded
     | CallerReleased
     | CallQuarantined

@@ -249,6 +249,19 @@ def default_disposition(floor: Floor, agent: Agent, call: str, queue: str) -> li
     return [m.DispositionGiven(agent.id, call, queue, default, "time-out")]
 
 
+def leg_held(floor: Floor, item: m.LegHeld, now_ns: int) -> m.Step:
+    """The agent's phone put the caller on hold, or took them back. Told twice, it changes nothing."""
+    agent = floor.agent_of(item.channel)
+    call = floor.state.calls.get(agent.call) if agent else None
+    if agent is None or call is None or call.state != "talking" or call.leg != item.channel:
+        return m.Step([], [])
+    if item.on == bool(call.held_ns):
+        return m.Step([], [])
+    if item.on:
+        return m.Step([m.CallHeld(call.id, agent.id)], [])
+    return m.Step([m.CallUnheld(call.id, agent.id, now_ns - call.held_ns)], [])
+
+
 def leg_hung_up(floor: Floor, agent: Agent, now_ns: int) -> m.Step:
     """The agent's phone said BYE, or its leg left Stasis: no talk any more, but not yet confirmed gone."""
     call = floor.state.calls.get(agent.call)

@@ -51,6 +51,8 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             return offers.ringing(floor, item.channel)
         case m.LegAnswered():
             return offers.answered(floor, item.channel, now_ns)
+        case m.LegHeld():
+            return offers.leg_held(floor, item, now_ns)
         case m.HungUp():
             return _hung_up(floor, item.channel, now_ns)
         case m.ChannelLeft():

@@ -52,6 +52,8 @@ class Snapshot(Struct, frozen=True):
     playbacks: frozenset[str]
     phones: dict[str, PhoneAt] = {}
     """Agent -> their phone, for the agents whose endpoint Asterisk knows."""
+    held: frozenset[str] = frozenset()
+    """Those of the agents' legs that talk, and whose phone has them on hold."""
     started_ns: int = 0
     """When this Asterisk started (ns UTC), 0 = not told. It never had the channels of earlier calls."""
 
@@ -70,6 +72,11 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
             and call.channel in snapshot.bridges.get(call.bridge, ())
         ):
             found.append(m.BridgeDone(call.id, ok=True, bridge=call.bridge))
+    found.extend(
+        m.LegHeld(c.leg, c.leg in snapshot.held)
+        for c in floor.state.calls.values()
+        if c.state == "talking" and c.leg in there and bool(c.held_ns) != (c.leg in snapshot.held)
+    )
     found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in (*known, *others) if c not in there)
     found.extend(_phones(floor, snapshot))
     found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
@@ -163,7 +170,9 @@ def resend(floor: Floor) -> list[m.AnyEffect]:
         talking = call.state == "talking"
         effects.append(m.SetAbsolute(call.channel, 0 if talking else seconds))
         effects.extend(m.StopPlay(p) for p in call.stale_prompts())
-        if talking:
+        if talking and call.held_ns:
+            pass  # the music that Asterisk plays while the agent's phone holds: it must go on
+        elif talking:
             effects.append(m.StopMusic(call.channel))
         elif call.state != "ivr":
             effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))

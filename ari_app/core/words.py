@@ -22,6 +22,7 @@ STATES: dict[str, str] = {
     "reserved": "reserved",
     "ringing": "ringing",
     "talking": "talking",
+    "holding": "on a call, which is on hold",
     "wrap_up": "in wrap-up",
     "paused": "paused",
     "not_responding": "not responding",
@@ -93,6 +94,8 @@ _QUIET = (
     | m.TimeoutRenewed
     | m.OfferDialled
     | m.CallBridged
+    | m.CallHeld
+    | m.CallUnheld
     | m.CallerReleased
     | m.WrapUpEnded
     | m.LegReleased
@@ -187,7 +190,14 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             return _caller(event, at_ns)
         case m.OfferMade() | m.OfferDialled() | m.OfferRinging() | m.OfferLapsed():
             return _offer(event, at_ns)
-        case m.CallConnected() | m.ConnectFailed() | m.CallBridged() | m.CallEnded():
+        case (
+            m.CallConnected()
+            | m.ConnectFailed()
+            | m.CallBridged()
+            | m.CallHeld()
+            | m.CallUnheld()
+            | m.CallEnded()
+        ):
             return _talk(event)
         case m.WrapUpStarted() | m.WrapUpRequested() | m.WrapUpExtended() | m.DispositionGiven():
             return _wrap_up(event, at_ns)
@@ -315,7 +325,9 @@ def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed,
             return f"{event.agent} {LAPSES[event.reason]}{counts}{keeps}"
 
 
-def _talk(event: m.CallConnected | m.ConnectFailed | m.CallBridged | m.CallEnded) -> str:
+def _talk(
+    event: m.CallConnected | m.ConnectFailed | m.CallBridged | m.CallHeld | m.CallUnheld | m.CallEnded,
+) -> str:
     match event:
         case m.CallConnected():
             kept = "recorded" if event.recording else "not recorded"
@@ -325,6 +337,10 @@ def _talk(event: m.CallConnected | m.ConnectFailed | m.CallBridged | m.CallEnded
             return f"Asterisk could not connect {event.agent}: {error}; the caller keeps their place"
         case m.CallBridged():
             return f"caller and {event.agent} hear each other"
+        case m.CallHeld():
+            return f"{event.agent}'s phone put the caller on hold"
+        case m.CallUnheld():
+            return f"{event.agent} took the caller back after {duration(event.hold_ns)} on hold"
         case m.CallEnded():
             return _ended(event)
 

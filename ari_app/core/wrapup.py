@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ari_app.core import messages as m, offers
-from ari_app.core.agent import Agent
+from ari_app.core.agent import ON_CALL, Agent
 from ari_app.core.definition import Queue, seconds_ns
 from ari_app.core.floor import Floor
 
@@ -52,7 +52,7 @@ def asked(
 
 def problem(floor: Floor, agent: Agent, action: Wish, disposition: str) -> str:
     """Why the wish makes no sense now, for people; "" if it does."""
-    if agent.state not in ("talking", "wrap_up"):
+    if agent.state not in ON_CALL and agent.state != "wrap_up":
         return f"{agent.id} is neither on a call nor in wrap-up"
     queue = offers.queue_of(floor, queue_of(floor, agent))
     if action == "wrap_up":
@@ -60,7 +60,7 @@ def problem(floor: Floor, agent: Agent, action: Wish, disposition: str) -> str:
     if disposition and disposition not in queue.dispositions:
         there = ", ".join(sorted(queue.dispositions)) or "none"
         return f"the queue has no disposition {disposition}; there are: {there}"
-    if not disposition and agent.state == "talking":
+    if not disposition and agent.state in ON_CALL:
         return f"{agent.id} is still talking: name a disposition, or hang up first"
     if not (disposition or agent.disposition) and queue.disposition_required:
         return f"a disposition is needed: {', '.join(sorted(queue.dispositions))}"
@@ -68,7 +68,7 @@ def problem(floor: Floor, agent: Agent, action: Wish, disposition: str) -> str:
 
 
 def _no_more(agent: Agent, queue: Queue) -> str:
-    if agent.state == "talking":
+    if agent.state in ON_CALL:
         if queue.wrap_up != "requested":
             return "this queue's wrap-up comes by itself" if queue.wrap_up != "none" else "there is none here"
         return f"{agent.id} has asked for a wrap-up already" if agent.wants_wrap_up else ""
@@ -78,7 +78,7 @@ def _no_more(agent: Agent, queue: Queue) -> str:
 
 
 def _more(floor: Floor, agent: Agent, by: str) -> m.AnyEvent:
-    if agent.state == "talking":
+    if agent.state in ON_CALL:
         return m.WrapUpRequested(agent.id, agent.call, by)
     extend_ns = seconds_ns(offers.queue_of(floor, agent.wrap_queue).wrap_up_extend_s)
     until_ns = min(agent.wrap_until_ns + max(extend_ns, 1), agent.wrap_limit_ns)

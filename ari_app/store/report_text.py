@@ -221,14 +221,14 @@ def agents_text(rows: Sequence[AgentLine], format_: Format = "table", width: int
         return as_json(rows)
     if not rows:
         return "No agent was signed in in this range.\n"
-    titles = ["agent", "name", "handled", "offers", "missed", "signed in", "ready", "ringing", "talk"]
+    titles = ["agent", "name", "handled", "offers", "missed", "signed in", "ready", "ringing", "talk", "hold"]
     titles += ["wrap-up", "paused", "not responding", "occupancy", "utilisation", "AHT"]
     lines = [
         (
             row.agent,
             row.name,
             *(str(n) for n in (row.handled, row.offers, row.missed)),
-            *(_duration(s) for s in (row.signed_in_s, row.ready_s, row.ringing_s, row.talk_s)),
+            *(_duration(s) for s in (row.signed_in_s, row.ready_s, row.ringing_s, row.talk_s, row.hold_s)),
             *(_duration(s) for s in (row.wrap_up_s, row.paused_s, row.not_responding_s)),
             _share(row.occupancy),
             _share(row.utilisation),

@@ -122,6 +122,7 @@ class AgentLine(Struct, frozen=True):
     ready_s: float
     ringing_s: float
     talk_s: float
+    hold_s: float
     wrap_up_s: float
     paused_s: float
     not_responding_s: float
@@ -186,6 +187,7 @@ times AS (
          sum(s) FILTER (WHERE state = 'ready') AS ready,
          sum(s) FILTER (WHERE state IN ('reserved', 'ringing')) AS ringing,
          sum(s) FILTER (WHERE state = 'talking') AS talk,
+         sum(s) FILTER (WHERE state = 'holding') AS hold,
          sum(s) FILTER (WHERE state = 'wrap_up') AS wrap_up,
          sum(s) FILTER (WHERE state = 'paused') AS paused,
          sum(s) FILTER (WHERE state = 'not_responding') AS not_responding
@@ -200,15 +202,17 @@ rows AS (
   SELECT agent, coalesce(name, agent) AS name,
          coalesce(handled, 0) AS handled, coalesce(offers, 0) AS offers, coalesce(missed, 0) AS missed,
          coalesce(signed_in, 0) AS signed_in, coalesce(ready, 0) AS ready, coalesce(ringing, 0) AS ringing,
-         coalesce(talk, 0) AS talk, coalesce(wrap_up, 0) AS wrap_up, coalesce(paused, 0) AS paused,
+         coalesce(talk, 0) AS talk, coalesce(hold, 0) AS hold,
+         coalesce(wrap_up, 0) AS wrap_up, coalesce(paused, 0) AS paused,
          coalesce(not_responding, 0) AS not_responding
   FROM times FULL JOIN work USING (agent) LEFT JOIN named USING (agent))
 SELECT agent, name, handled, offers, missed, signed_in::float8 AS signed_in_s, ready::float8 AS ready_s,
-       ringing::float8 AS ringing_s, talk::float8 AS talk_s, wrap_up::float8 AS wrap_up_s,
-       paused::float8 AS paused_s, not_responding::float8 AS not_responding_s,
-       ((talk + wrap_up + ringing) / nullif(talk + wrap_up + ringing + ready, 0))::float8 AS occupancy,
+       ringing::float8 AS ringing_s, talk::float8 AS talk_s, hold::float8 AS hold_s,
+       wrap_up::float8 AS wrap_up_s, paused::float8 AS paused_s, not_responding::float8 AS not_responding_s,
+       ((talk + hold + wrap_up + ringing)
+         / nullif(talk + hold + wrap_up + ringing + ready, 0))::float8 AS occupancy,
        ((signed_in - paused) / nullif(signed_in, 0))::float8 AS utilisation,
-       ((talk + wrap_up) / nullif(handled, 0))::float8 AS aht_s
+       ((talk + hold + wrap_up) / nullif(handled, 0))::float8 AS aht_s
 FROM rows WHERE signed_in > 0 OR offers > 0 ORDER BY agent"""
 
 

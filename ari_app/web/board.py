@@ -37,6 +37,7 @@ ORDER = (
     "reserved",
     "ringing",
     "talking",
+    "holding",
     "releasing",
     "wrap_up",
     "ready",

@@ -34,6 +34,7 @@ STATES: tuple[str, ...] = (
     "reserved",
     "ringing",
     "talking",
+    "holding",
     "wrap_up",
     "paused",
     "not_responding",

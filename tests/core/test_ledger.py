@@ -239,6 +239,26 @@ def test_an_agent_taken_out_of_the_definition_has_no_present_state() -> None:
     assert books.intervals("ann")[-1] == ("ready", "", 10, None), "who is at work stays until they sign out"
 
 
+def test_holds_are_no_talk_and_have_segments_of_their_own() -> None:
+    books = begun()
+    opened(books, "c1", 20)
+    books.at(24, offer("c1", "bob", 1))
+    books.at(25, m.CallConnected("c1", "sales", "bob", 1, "c1.offer.1", "c1.talk.1", 1 * S, ""))
+    books.at(30, m.CallHeld("c1", "bob"))
+    books.at(37, m.CallUnheld("c1", "bob", 7 * S))
+    books.at(40, m.CallHeld("c1", "bob"))
+    books.at(43, m.CallEnded("c1", "answered", "caller", "sales", "bob", 1 * S, 18 * S, 16))
+    row = books.call("c1")
+    assert (row.talk_ns, row.hold_ns) == (8 * S, 10 * S)
+    assert books.segments("agent", "bob") == [
+        ("reserved", 24, 25),
+        ("talking", 25, 30),
+        ("holding", 30, 37),
+        ("talking", 37, 40),
+        ("holding", 40, 43),
+    ]
+
+
 def test_thresholds_are_rows() -> None:
     assert begun().rows[QueueRow, "sales"] == QueueRow("sales", "Sales", 15 * S, 3 * S)
 

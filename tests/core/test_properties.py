@@ -128,6 +128,12 @@ class AnythingHappens(RuleBasedStateMachine):
         for leg in self.pbx.asterisk.legs_of(agent):
             self.pbx.asterisk.hang_up(leg)
 
+    @rule(agent=AGENTS, on=st.booleans())
+    def a_phone_holds(self, agent: str, on: bool) -> None:
+        for leg in self.pbx.asterisk.legs_of(agent):
+            if self.pbx.asterisk.channels[leg].up:
+                self.pbx.asterisk.hold(leg, on=on)
+
     @rule(agent=AGENTS, code=CODES)
     def an_agent_dials_a_code(self, agent: str, code: m.Action) -> None:
         self.pbx.asterisk.call_in(self.pbx.new_channel(agent), "*1", code, agent)
@@ -270,6 +276,8 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
             m.CallConnected(call, "sales", agent, attempt, "some-leg", "some-bridge", 1, "some-rec"),
             m.ConnectFailed(call, "sales", agent, attempt, "", 1),
             m.CallBridged(call, agent),
+            m.CallHeld(call, agent),
+            m.CallUnheld(call, agent, 1),
             m.CallEnded(call, "answered", "caller", "sales", agent, 1, 1),
             m.WrapUpStarted(agent, call, 1),
             m.WrapUpEnded(agent, call),
@@ -290,7 +298,7 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
         st.sampled_from([*calls, "nobody"]),
         st.sampled_from([*agents, "nobody"]),
         st.integers(1, 3),
-        st.integers(0, 30),
+        st.integers(0, 32),
     )
 
 

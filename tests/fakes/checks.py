@@ -61,12 +61,12 @@ def _one_to_one(floor: Floor) -> None:
             continue
         busy[name] += 1
         agent = floor.state.agents[name]
-        states = ("reserved", "ringing") if call.offer else ("talking",)
+        states = ("reserved", "ringing") if call.offer else ("talking", "holding")
         _must(agent.state in states, f"{call.id} ({call.state}) has {name}, who is {agent.state}")
         _must((agent.call, agent.leg) == (call.id, leg), f"{name} does not know of {call.id}")
     _must(all(n == 1 for n in busy.values()), f"on two calls: {busy}")
     for agent in floor.state.agents.values():
-        if agent.state in ("reserved", "ringing", "talking"):
+        if agent.state in ("reserved", "ringing", "talking", "holding"):
             _must(busy[agent.id] == 1, f"{agent.id} is {agent.state} for no call")
         if not agent.held():
             _must(not agent.leg and not agent.call, f"{agent.id} is {agent.state} with {agent.leg}")
@@ -148,7 +148,8 @@ def at_rest(centre: Centre) -> None:
         if call is not None:
             heard = pbx.hears(channel.id)
             _must(bool(heard), f"{channel.id} ({call.state}) sits in silence")
-            _must((heard == "talk") == (call.state == "talking"), f"{channel.id} ({call.state}): {heard}")
+            talks = heard == ("music hold" if call.held_ns else "talk")
+            _must(talks == (call.state == "talking"), f"{channel.id} ({call.state}): {heard}")
             _must(bool(channel.absolute_ns) == (call.state != "talking"), f"{channel.id}: absolute time-out")
     _must(same(Floor.restore(floor.dump()), floor), "a snapshot is not the floor")
 

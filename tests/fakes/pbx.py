@@ -29,6 +29,7 @@ SOUND_S = 2
 """Every sound file lasts as long."""
 MISSING_SOUND = "missing"
 ENTRY_MUSIC = "entry"
+HOLD_MUSIC = "hold"
 LOOP_TRIES = 30
 ABSOLUTE_S = 120
 Q850_NORMAL, Q850_BUSY, Q850_NO_ANSWER, Q850_REJECTED = 16, 17, 19, 21
@@ -68,6 +69,8 @@ class Channel:
     retry_ns: int = 0
     tries: int = 0
     recording: set[str] = field(default_factory=set)
+    holds: bool = False
+    """The phone behind it has put its call on hold."""
 
 
 @dataclass
@@ -145,7 +148,9 @@ class FakeAsterisk:
             if c.role != "caller" or c.where != "ringing"
         }
         playing = frozenset(p.id for c in self.channels.values() for p in c.playbacks)
-        return Snapshot(channels, {b: frozenset(cs) for b, cs in self.bridges.items()}, playing)
+        bridges = {b: frozenset(cs) for b, cs in self.bridges.items()}
+        held = frozenset(c.id for c in self.channels.values() if c.holds)
+        return Snapshot(channels, bridges, playing, held=held)
 
     def _known(self, channel: Channel) -> str:
         return channel.number if channel.number in self.numbers else ""
@@ -185,6 +190,14 @@ class FakeAsterisk:
         channel = self.channels[leg]
         channel.up, channel.where, channel.answer_ns, channel.give_up_ns = True, "loop", 0, 0
         self._try_stasis(channel)
+
+    def hold(self, leg: str, *, on: bool) -> None:
+        """The agent's phone holds the call, or takes it back: Asterisk itself plays the other side music."""
+        self.channels[leg].holds = on
+        for members in self.bridges.values():
+            for other in members - {leg} if leg in members else ():
+                self.channels[other].music = HOLD_MUSIC if on else ""
+        self._seen(leg, m.LegHeld(leg, on))
 
     def decline(self, leg: str) -> None:
         self._destroy(self.channels[leg], Q850_REJECTED)
@@ -270,6 +283,8 @@ class FakeAsterisk:
 
     def _leave_bridges(self, c: Channel) -> None:
         for members in self.bridges.values():
+            for other in members - {c.id} if c.holds and c.id in members else ():
+                self.channels[other].music = ""  # Asterisk ends a hold when who holds leaves
             members.discard(c.id)
 
     def _destroy(self, c: Channel, cause: int) -> None:

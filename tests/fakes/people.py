@@ -319,6 +319,13 @@ class AgentAtPhone:
             self.pbx.settle()
         return self
 
+    def holds(self, *, on: bool = True) -> Self:
+        for leg in self.pbx.asterisk.legs_of(self.name):
+            if self.pbx.asterisk.channels[leg].up:
+                self.pbx.asterisk.hold(leg, on=on)
+        self.pbx.settle()
+        return self
+
     def declines(self) -> Self:
         for leg in self.pbx.asterisk.legs_of(self.name):
             self.pbx.asterisk.decline(leg)

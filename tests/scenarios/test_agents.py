@@ -149,3 +149,32 @@ def test_not_responding_can_pause_or_sign_out(pbx: Pbx) -> None:
         bob.asks("pause" if wish == "pause" else "sign_out")
         assert bob.state == state
         ann.hangs_up()
+
+
+def test_a_phone_that_holds_is_seen_and_the_caller_hears_music(pbx: Pbx) -> None:
+    bob = pbx.agent("bob").signs_in()
+    ann = pbx.caller("ann").dials("400")
+    bob.answers()
+    bob.holds()
+    assert (bob.state, ann.hears) == ("holding", "music hold")
+    pbx.dies().restarts()
+    assert (bob.state, ann.hears) == ("holding", "music hold")
+    bob.holds(on=False)
+    assert (bob.state, ann.hears, ann.talks_with) == ("talking", "talk", "bob")
+    bob.holds()
+    ann.hangs_up()
+    assert bob.state == "wrap_up"
+
+
+def test_a_hold_that_nobody_saw_begin_or_end(pbx: Pbx) -> None:
+    bob = pbx.agent("bob").signs_in()
+    ann = pbx.caller("ann").dials("400")
+    bob.answers()
+    pbx.dies()
+    bob.holds()
+    pbx.restarts()
+    assert (bob.state, ann.hears) == ("holding", "music hold")
+    pbx.dies()
+    bob.holds(on=False)
+    pbx.restarts()
+    assert (bob.state, ann.talks_with) == ("talking", "bob")
