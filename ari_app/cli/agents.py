@@ -47,7 +47,7 @@ def agents_table(view: View, form: output.Format = "table", width: int | None = 
     if form == "csv":
         return output.as_csv(CSV_COLUMNS, [_csv_row(agent) for agent in view.agents])
     rows = [row(agent, view.at_ns) for agent in view.agents]
-    return output.as_text(output.table(COLUMNS, rows, right=("handled",)), width)
+    return output.as_text(output.table(COLUMNS, rows, right=("handled",), whole=("agent", "state")), width)
 
 
 def agents_act(

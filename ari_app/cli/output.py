@@ -45,9 +45,13 @@ def table(
     *,
     title: str = "",
     right: Sequence[str] = (),
+    whole: Sequence[str] = (),
     expand: bool = False,
 ) -> Table:
-    """A borderless table; ``right`` names the columns of figures. A cell may be a ``Text``."""
+    """A borderless table; A cell may be a ``Text``.
+
+    ``right`` names the columns of figures, ``whole`` those that are never cut (what other commands take).
+    """
     made = Table(
         title=Text(printable(title), style="bold") if title else None,
         title_justify="left",
@@ -59,17 +63,19 @@ def table(
         expand=expand,
         header_style="dim",
     )
-    for name in columns:
+    lines = [[value if isinstance(value, Text) else cell(value) for value in row] for row in rows]
+    for number, name in enumerate(columns):
         numeric = name in right
+        needed = max((line[number].cell_len for line in lines), default=0) if name in whole else 0
         made.add_column(
             Text(name),
             justify="right" if numeric else "left",
             overflow="ellipsis",
             no_wrap=True,
-            min_width=len(name) if numeric else None,  # figures stay whole; names give way
+            min_width=max(len(name), needed) if numeric or needed else None,  # names give way
         )
-    for row in rows:
-        made.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    for line in lines:
+        made.add_row(*line)
     return made
 
 

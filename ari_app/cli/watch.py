@@ -171,7 +171,7 @@ def _calls(calls: Sequence[CallView], now_ns: int, wide: bool) -> Table:
         if wide:
             row[2:2] = [call.number]
         rows.append(row)
-    return output.table(columns, rows, right=("pos", "waited", "talk"))
+    return output.table(columns, rows, right=("pos", "waited", "talk"), whole=("call",))
 
 
 def _caller(call: CallView) -> Text:
@@ -198,7 +198,7 @@ def _agents(view: View, limit: int, now_ns: int, wide: bool) -> Table:
     for agent in view.agents[:limit]:
         whole = agents.row(agent, now_ns)
         rows.append([whole[index] for index in keep])
-    return output.table(columns, rows, right=("handled",))
+    return output.table(columns, rows, right=("handled",), whole=("agent", "state"))
 
 
 def _happenings(view: View, limit: int, columns: int) -> RenderableType:

@@ -88,7 +88,14 @@ def test_markup_in_a_name_or_reason_is_only_text(room: Room) -> None:
     text = shown(room.view(), 120)
     assert "[red]x[/red]" in text
     assert "then paused ([bold]break[/bold])" in text
-    assert "[bold]break[/bold]" in agents.agents_table(room.view())
+    assert "[bold]break[/bold]" in agents.agents_table(room.view(), width=120)
+
+
+def test_names_give_way_and_what_commands_take_stays_whole(room: Room) -> None:
+    text = agents.agents_table(room.view(), width=72)
+    assert max(cell_len(line) for line in text.splitlines()) <= 72
+    for agent in room.view().agents:
+        assert re.search(rf"^{agent.agent} ", text, re.M)
 
 
 def test_a_small_terminal_gets_something_of_everything(room: Room) -> None:
