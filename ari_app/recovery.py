@@ -56,6 +56,7 @@ class Recovery:
     def lost(self, reason: str) -> None:
         """Commands cannot be sent and nothing is heard: offer nothing, and let no deadline pass judgement
         on what may have happened unseen, until the gap is closed."""
+        self._translator.link_lost()
         self._engine.take([m.LinkFailed(reason)])
         self._engine.hold()
 

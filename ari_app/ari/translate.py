@@ -31,13 +31,16 @@ ALLOWED_EVENTS = (
     "ChannelHold",
     "ChannelUnhold",
     "EndpointStateChange",
+    "ContactStatusChange",
 )
 """Each event costs Asterisk and us; these are the ones a decision depends on."""
 
 _PJSIP_NAME = re.compile(r"PJSIP/(?P<endpoint>.+)-[0-9a-f]{8}\Z")
 _RINGING = "Ringing"
 OFFLINE = "offline"
-"""An endpoint's state when no contact of it can be reached (``unknown``: it has none to ask)."""
+"""An endpoint's state when no contact of it is known to be reached (``unknown``: it has none to ask)."""
+_LOST_CONTACTS = ("Unreachable", "Removed")
+"""A contact's status when its OPTIONS went unanswered (Asterisk does not dial it then), or it is gone."""
 
 
 def endpoint_of(channel_name: str) -> str:
@@ -72,8 +75,10 @@ class Entries:
 
 
 class Translator:
-    """Stateless but for the definition. ``on_person`` gets (channel, number, name) of each caller;
-    ``take_digit`` gets (channel, digit) and says whether a PIN collector took it."""
+    """Remembers keys and contacts, nothing that has to outlive a gap.
+
+    ``on_person`` gets (channel, number, name) of each caller; ``take_digit`` gets (channel, digit) and says
+    whether a PIN collector took it."""
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class Translator:
         self.on_person = on_person
         self._take_digit = take_digit
         self._last_key: dict[str, tuple[str, str]] = {}
+        self._contacts: dict[str, set[str]] = {}
 
     def translate(self, event: object) -> m.AnyInput | None:
         """The input an ARI event amounts to, or None."""
@@ -111,14 +117,31 @@ class Translator:
                 if agent is not None and LEG_MARK not in event.channel.id:
                     return m.OtherCallSeen(agent, event.channel.id)
             case ari.EndpointStateChange():
-                agent = self.entries.agents.get(event.endpoint.resource)
-                if agent is not None:
-                    return m.PhoneSeen(agent, event.endpoint.state != OFFLINE)
+                return self._phone(event.endpoint)
+            case ari.ContactStatusChange():
+                contacts = self._contacts.setdefault(event.endpoint.resource, set())
+                if event.contact_info.contact_status in _LOST_CONTACTS:
+                    contacts.discard(event.contact_info.uri)
+                else:
+                    contacts.add(event.contact_info.uri)
+                return self._phone(event.endpoint)
             case ari.PlaybackFinished():
                 return m.PromptEnded(event.playback.id, event.playback.state == "done")
             case _:
                 pass  # nothing that a decision depends on
         return None
+
+    def link_lost(self) -> None:
+        """Contacts may come and go unseen from here on; the snapshot after it has the endpoints' word."""
+        self._contacts.clear()
+
+    def _phone(self, endpoint: ari.Endpoint) -> m.PhoneSeen | None:
+        # A phone that has just registered was heard of this moment. Asterisk dials it, but calls its endpoint
+        # offline until it answers an OPTIONS, and says so again with each of its channels.
+        agent = self.entries.agents.get(endpoint.resource)
+        if agent is None:
+            return None
+        return m.PhoneSeen(agent, endpoint.state != OFFLINE or bool(self._contacts.get(endpoint.resource)))
 
     def _pressed(self, event: ari.ChannelDtmfReceived) -> m.DigitPressed | None:
         # Who is subscribed to a channel and to its endpoint gets each of its events twice, with one

@@ -149,7 +149,7 @@ class DeadlinePassed(Input, frozen=True):
 
 
 class PhoneSeen(Input, frozen=True):
-    """What Asterisk says of an agent's phone: registered or not ."""
+    """What Asterisk says of an agent's phone: registered and not known to be deaf, or not."""
 
     agent: str
     reachable: bool

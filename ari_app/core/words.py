@@ -28,7 +28,7 @@ STATES: dict[str, str] = {
     "not_responding": "not responding",
     "releasing": "hanging up",
     "unreachable": "unreachable (no phone registered)",
-    "other_call": "on a call that is not Cordboard's",
+    "other_call": "on a call of their own",
     "resting": "resting",
     "lacks skills": "without the skills asked for",
     "ivr": "in the menu",

@@ -121,6 +121,8 @@ class AgentView(Struct, frozen=True):
     handled: int
     pin_failures: int
     locked_until_ns: int
+    reachable: bool = True
+    """Whether a call could ring at the agent's phone, in whatever state the agent is."""
 
     def goal(self) -> str:
         """The state that counts for a wish: the present one, or the one to come after the call."""
@@ -326,4 +328,5 @@ def _agent(agent: Agent, definition: AgentDefinition | None, now_ns: int) -> Age
         handled=agent.handled,
         pin_failures=agent.pin_failures,
         locked_until_ns=agent.locked_until_ns if agent.locked_until_ns > now_ns else 0,
+        reachable=agent.reachable,
     )

@@ -299,11 +299,23 @@ class Centre:
     ) -> Phone:
         """The agent's phone; the agent is signed in by the control socket."""
         phone = await self.room.phone(name, self.account(name), register=registered)
+        if registered:
+            await self.phone_known(name)
         if policy is not None:
             phone.policy = policy
         if signed_in:
             await self.act(name, "sign_in")
         return phone
+
+    async def phone_known(self, name: str) -> None:
+        """Wait until the phone has answered Asterisk's OPTIONS, and Cordboard knows."""
+
+        async def is_known() -> bool:
+            if (await self.ari(f"endpoints/PJSIP/{name}"))["state"] != "online":
+                return False
+            return (await self.agent_view(name)).reachable
+
+        await self.until(is_known, f"{name}'s phone is known")
 
     @asynccontextmanager
     async def sipp_agents(self, *names: str, scripts: Sequence[AgentScript]) -> AsyncIterator[Sipp]:
@@ -327,6 +339,8 @@ class Centre:
         await phone.open(HOST, port)
         try:
             await phone.register(expires_s)
+            if expires_s:
+                await self.phone_known(name)
         finally:
             phone.endpoint.close()
         await asyncio.sleep(0)  # the transport closes its socket at the loop's next turn

@@ -127,8 +127,8 @@ async def test_after_too_many_misses_an_agent_is_not_responding(centre: Centre) 
 
 
 async def test_a_phone_that_cannot_be_reached_costs_the_caller_nothing(centre: Centre) -> None:
-    centre.expected_in_log = ["never-registered"]
     await centre.act("never-registered", "sign_in")
+    await centre.agent_is("never-registered", "unreachable")
     bob, ann = await centre.agent("bob", answers(0.1)), await centre.caller("ann")
     call = await ann.dial("250")
     answered_ns = await call.answered()
@@ -138,7 +138,9 @@ async def test_a_phone_that_cannot_be_reached_costs_the_caller_nothing(centre: C
     assert heard_ns is not None
     assert (heard_ns - answered_ns) / 1e6 < 500
     await call.hang_up()
-    assert await decisions(centre, call) == [("never-registered", "unreachable"), ("bob", "answered")]
+    key = await centre.id_of(call)
+    assert await decisions(centre, call) == [("bob", "answered")], "a phone that is not there is not rung"
+    assert "1 unreachable (no phone registered)" in await centre.command("why", key)
 
 
 # ---------------------------------------------------------------- after the call
@@ -194,7 +196,7 @@ async def test_an_agent_signs_in_pauses_resumes_and_signs_out_by_feature_code(ce
         call = await centre.dial_code(alice, code, centre.pin("alice"))
         end = await call.gone(within_s=8)
         assert end.by == "them"
-        assert (await centre.agent_view("alice")).state == state
+        await centre.agent_is("alice", state, within_s=0.5)
         assert call.ear.other_ms(call.ear.pressed[-1].at_ns) > 300, "a confirmation is heard"
 
 
@@ -220,7 +222,7 @@ async def test_wrong_pins_lock_and_an_unlock_opens(centre: Centre) -> None:
     await centre.act("alice", "unlock")
     call = await centre.dial_code(alice, "*11", centre.pin("alice"))
     await call.gone(within_s=10)
-    assert (await centre.agent_view("alice")).state == "ready"
+    await centre.agent_is("alice", "ready", within_s=0.5)
 
 
 async def failed(centre: Centre, failures: int) -> None:
@@ -245,7 +247,7 @@ async def test_a_pin_is_nowhere_but_in_the_secrets_file(centre: Centre) -> None:
     await failed(centre, 1)
     await call.press(f"{right}#")
     await call.gone(within_s=10)
-    assert (await centre.agent_view("alice")).state == "ready"
+    await centre.agent_is("alice", "ready", within_s=0.5)
     await centre.shipped()
     await asyncio.to_thread(_dump, centre)
     state = centre.stack.state_dir

@@ -373,7 +373,8 @@ async def test_pin_being_typed_is_asked_for_again_or_ended(desk: Desk) -> None:
     assert call.up
     await call.press(desk.secrets["agents"]["alice"]["pin"] + "#")
     await board.decides(m.AgentSignedIn)
-    assert board.agent() == "ready"
+    assert board.agent() == "other_call", "no call is offered while the phone is still at the code"
     assert board.count(m.PinRefused) == 0
     await call.gone(10)
+    await until(lambda: board.agent() == "ready", "the agent is offered calls at once", 0.5)
     assert not board.floor().state.sessions
