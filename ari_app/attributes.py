@@ -74,6 +74,10 @@ class Attributes:
         """What is attached to a call."""
         return self._of_channel.get(self._channels.get(call, ""), {})
 
+    def on(self, channel: str) -> dict[str, str]:
+        """What is attached to a channel."""
+        return self._of_channel.get(channel, {})
+
     def on_event(self, event: m.AnyEvent) -> None:
         """A channel that has attributes became a call."""
         if isinstance(event, m.CallOpened) and event.channel in self._of_channel:

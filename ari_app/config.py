@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from ari_app import config_checks, config_queues, config_routing
+from ari_app import config_callers, config_checks, config_queues, config_routing
 from ari_app.core.definition import (
     Agent,
     Centre,
@@ -76,6 +76,14 @@ class FlowEntry(Struct, frozen=True):
 
     start: str
     nodes: dict[str, Any]
+    priority: int = 0
+
+
+class NumberEntry(Struct, frozen=True):
+    """A number that says more than its flow."""
+
+    flow: str
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ class Draft:
     sip: Sip = field(default_factory=Sip)
     fallback: Fallback = field(default_factory=Fallback)
     numbers: dict[str, str] = field(default_factory=dict)
+    priorities: dict[str, int] = field(default_factory=dict)
+    callers: dict[str, config_callers.CallersEntry] = field(default_factory=dict)
     flows: dict[str, Flow] = field(default_factory=dict)
     queues: dict[str, Queue] = field(default_factory=dict)
     agents: dict[str, AgentEntry] = field(default_factory=dict)
@@ -117,6 +127,7 @@ def load(folder: Path) -> Loaded:
     config_checks.check(draft, report, folder)
     config_routing.check(draft, report)
     config_queues.check(draft, report)
+    callers = config_callers.read(draft, report, folder)
     if report.errors:
         raise DefinitionErrors(report.sorted_errors())
     definition = _definition(draft)
@@ -126,6 +137,7 @@ def load(folder: Path) -> Loaded:
         sip=draft.sip,
         fallback=draft.fallback,
         hours=draft.hours,
+        callers=callers,
         pins={agent: entry.pin for agent, entry in draft.agents.items() if entry.pin},
     )
     canonical = msgspec.json.encode(definition, order="deterministic")
@@ -139,6 +151,7 @@ def _definition(draft: Draft) -> Definition:
         codes=draft.codes,
         crisis=draft.crisis,
         numbers=draft.numbers,
+        priorities=draft.priorities,
         flows=draft.flows,
         queues=draft.queues,
         agents={
@@ -224,8 +237,8 @@ def _merge_table(merged: dict[str, Any], table: str, content: Any, report: Repor
 def _read(merged: dict[str, Any], report: Report) -> Draft:
     draft = Draft()
     known = (
-        *("agents", "centre", "codes", "crisis", "fallback", "flows", "hours", "numbers", "phones", "queues"),
-        *("sip", "skills", "trunks"),
+        *("agents", "callers", "centre", "codes", "crisis", "fallback", "flows", "hours", "numbers"),
+        *("phones", "queues", "sip", "skills", "trunks"),
     )
     config_routing.resolve_levels(merged, config_routing.levels_of(merged, report), report)
     for table, content in merged.items():
@@ -255,12 +268,13 @@ def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Repor
             _struct(config_routing.Skills, content, (table,), report)
         case "fallback":
             draft.fallback = _struct(Fallback, content, (table,), report) or draft.fallback
+        case "callers":
+            for name, value in _named(draft, table, content, report):
+                entry = _struct(config_callers.CallersEntry, value, (table, name), report)
+                _keep(draft, draft.callers, table, name, entry)
         case "numbers":
             for number, flow in content.items():
-                if isinstance(flow, str):
-                    draft.numbers[number] = flow
-                else:
-                    report.error((table, number), "must name a flow", f'write "{number}" = "main"')
+                _read_number(draft, number, flow, report)
         case "flows":
             for name, value in _named(draft, table, content, report):
                 flow_read = _flow(value, (table, name), report)
@@ -283,6 +297,21 @@ def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Repor
         case _:
             for name, value in _named(draft, table, content, report):
                 _keep(draft, draft.trunks, table, name, _struct(Trunk, value, (table, name), report))
+
+
+def _read_number(draft: Draft, number: str, written: Any, report: Report) -> None:
+    """``"100" = "main"``, or ``"100" = { flow = "main", priority = 10 }``."""
+    path: KeyPath = ("numbers", number)
+    if isinstance(written, dict):
+        entry = _struct(NumberEntry, written, path, report)
+        if entry is not None:
+            draft.numbers[number] = entry.flow
+            if entry.priority:
+                draft.priorities[number] = entry.priority
+    elif isinstance(written, str):
+        draft.numbers[number] = written
+    else:
+        report.error(path, "must name a flow", f'write "{number}" = "main"')
 
 
 def _keep(draft: Draft, target: dict[str, T], table: str, name: str, value: T | None) -> None:
@@ -345,7 +374,9 @@ def _flow(value: dict[str, Any], path: KeyPath, report: Report) -> Flow | None:
         if node is not None:
             nodes[name] = node
     # A flow with an unreadable node is not checked further: its links would all seem broken.
-    return Flow(start=entry.start, nodes=nodes) if len(nodes) == len(entry.nodes) else None
+    if len(nodes) != len(entry.nodes):
+        return None
+    return Flow(start=entry.start, nodes=nodes, priority=entry.priority)
 
 
 def _node(name: str, content: Any, path: KeyPath, report: Report) -> Node | None:

@@ -54,6 +54,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "wss_port": (1, 65_535),
     "priority": (-1000, 1000),
     "ageing_by": (1, 1000),
+    "last_agent_within_s": (0, 366 * LONGEST_S),
     "max_waiting": (0, 100_000),
     "wrap_up_extend_s": (1, 3600),
     "wrap_up_max_s": (1, LONGEST_S),
@@ -92,6 +93,7 @@ def _tables(draft: Draft) -> Iterator[tuple[KeyPath, Struct]]:
     for name, trunk in draft.trunks.items():
         yield ("trunks", name), trunk
     for flow_name, flow in draft.flows.items():
+        yield ("flows", flow_name), flow
         for name, node in flow.nodes.items():
             yield ("flows", flow_name, "nodes", name), node
 
@@ -154,6 +156,9 @@ def meant(written: str, valid: Iterable[str]) -> str:
 
 def _check_centre(draft: Draft, report: Report) -> None:
     _check_text(draft.centre.name, ("centre", "name"), report)
+    for key in ("country_code", "national_prefix", "international_prefix"):
+        if not re.fullmatch(r"[0-9]{0,4}", value := getattr(draft.centre, key)):
+            report.error(("centre", key), f"{value!r} is none", 'write digits only, such as "49" or "0"')
     zone = draft.centre.time_zone
     if zone == "UTC":
         return
@@ -196,6 +201,9 @@ def _check_numbers(draft: Draft, report: Report) -> None:
                 ("numbers", number), "is no number", 'use digits, with + in front if need be: "+4930123"'
             )
         reference(draft, "flows", flow, ("numbers", number), report)
+        low, high = RANGES["priority"]
+        if not low <= (priority := draft.priorities.get(number, 0)) <= high:
+            report.error(("numbers", number, "priority"), f"is {priority}", f"use {low:g} to {high:g}")
 
 
 # ---------------------------------------------------------------- flows
@@ -328,7 +336,7 @@ def _check_queues(draft: Draft, report: Report) -> None:
         for flow in draft.flows.values()
         for node in flow.nodes.values()
         if isinstance(node, QueueNode)
-    }
+    } | {listed.queue for listed in draft.callers.values()}
     overflowing = {
         target.queue
         for queue in draft.queues.values()

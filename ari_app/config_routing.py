@@ -73,6 +73,8 @@ def _written_skills(merged: dict[str, Any]) -> Iterator[tuple[KeyPath, dict[str,
     for name, flow in _tables(merged.get("flows")):
         for node, content in _tables(flow.get("nodes")):
             places.append((("flows", name, "nodes", node, "skills"), content.get("skills")))
+    for name, listed in _tables(merged.get("callers")):
+        places.append((("callers", name, "skills"), listed.get("skills")))
     for path, skills in places:
         if isinstance(skills, dict):
             yield path, skills
@@ -236,8 +238,15 @@ def _queue_nodes(draft: Draft) -> Iterator[tuple[QueueNode, KeyPath]]:
 def _check_starvation(draft: Draft, report: Report) -> None:
     """Warns of callers whom others with a higher priority can pass for ever (see ``core.wait``)."""
     added = {node.queue: [0] for node, _ in _queue_nodes(draft)}
-    for node, _ in _queue_nodes(draft):
-        added[node.queue].append(node.priority)
+    callers = [0, *(listed.priority for listed in draft.callers.values())]
+    for node, path in _queue_nodes(draft):
+        flow = path[1]
+        numbers = [draft.priorities.get(n, 0) for n, to in draft.numbers.items() if to == flow] or [0]
+        arriving = node.priority + draft.flows[str(flow)].priority
+        for extra in (*numbers, *callers):
+            added[node.queue].append(arriving + extra)
+        added[node.queue].append(arriving + max(numbers) + max(callers))
+        added[node.queue].append(arriving + min(numbers) + min(callers))
     reach = {
         name: (queue.priority + min(added.get(name, [0])), queue.priority + max(added.get(name, [0])))
         for name, queue in draft.queues.items()

@@ -12,6 +12,7 @@ import msgspec
 
 from ari_app.config import Loaded
 from ari_app.core.definition import Flow
+from ari_app.site import Listed
 
 Table = Mapping[str, Any]
 
@@ -25,11 +26,13 @@ def differences(running: Loaded, new: Loaded) -> list[str]:
         *_fields("crisis", old_core.crisis, core.crisis),
         *_table("hours", old_site.hours, site.hours),
         *_numbers(old_core.numbers, core.numbers),
+        *_priorities(old_core.priorities, core.priorities),
         *_flows(old_core.flows, core.flows),
         *_table("queue", old_core.queues, core.queues),
         *_table("agent", old_core.agents, core.agents),
         *_table("phone", old_site.phones, site.phones),
         *_table("trunk", old_site.trunks, site.trunks),
+        *_callers(old_site.callers, site.callers),
         *_fields("sip", old_site.sip, site.sip),
         *_fields("fallback", old_site.fallback, site.fallback),
         *_pins(old_site.pins, site.pins, core.agents),
@@ -46,6 +49,28 @@ def _numbers(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
             yield f"number {number}: flow {old[number]} -> {new[number]}"
 
 
+def _priorities(old: Mapping[str, int], new: Mapping[str, int]) -> Iterator[str]:
+    for number in sorted({*old, *new}):
+        if old.get(number, 0) != new.get(number, 0):
+            yield f"number {number}: priority {old.get(number, 0)} -> {new.get(number, 0)}"
+
+
+def _callers(old: Mapping[str, Listed], new: Mapping[str, Listed]) -> Iterator[str]:
+    """How many of each list's numbers are others: whose they are is nobody's business here."""
+    for name in sorted({listed.list for listed in (*old.values(), *new.values())}):
+        before = {number: listed for number, listed in old.items() if listed.list == name}
+        after = {number: listed for number, listed in new.items() if listed.list == name}
+        changed = sum(before[number] != after[number] for number in before.keys() & after.keys())
+        counts = {
+            "added": len(after.keys() - before.keys()),
+            "removed": len(before.keys() - after.keys()),
+            "changed": changed,
+        }
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        if said:
+            yield f"callers {name}: {said}, {len(after)} numbers now"
+
+
 def _flows(old: Mapping[str, Flow], new: Mapping[str, Flow]) -> Iterator[str]:
     for name in sorted({*old, *new}):
         if name not in old:
@@ -55,6 +80,8 @@ def _flows(old: Mapping[str, Flow], new: Mapping[str, Flow]) -> Iterator[str]:
         else:
             if old[name].start != new[name].start:
                 yield f"flow {name}: start {old[name].start} -> {new[name].start}"
+            if old[name].priority != new[name].priority:
+                yield f"flow {name}: priority {old[name].priority} -> {new[name].priority}"
             yield from _table(f"flow {name}, node", old[name].nodes, new[name].nodes)
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from ari_app.agi.requests import AgentStatus, QueueStatus
 from ari_app.attributes import Attributes
+from ari_app.callers import wrong_attribute
 from ari_app.core import messages as m
 from ari_app.core.staff import Departure
 from ari_app.engine import Engine
@@ -128,6 +129,9 @@ class Front:
             return None
         served = floor.state.matching and not self._engine.suspended
         return AgentStatus(found.state, served and found.available(self._engine.clock.now_ns()))
+
+    def wrong_attribute(self, key: str, value: str) -> str:
+        return wrong_attribute(key, value, self._engine.floor.definition)
 
     def attach(self, channel: str, attributes: dict[str, str]) -> bool:
         call = self._engine.floor.by_channel.get(channel, "")

@@ -41,6 +41,10 @@ class People:
             while len(self._arriving) > REMEMBERED:
                 self._arriving.popitem(last=False)
 
+    def number_arriving(self, channel: str) -> str:
+        """The number of a channel that is no call yet; "" if none was presented."""
+        return self._arriving.get(channel, ("", ""))[0]
+
     def on_event(self, event: m.AnyEvent) -> None:
         """Give the caller's row to the call that was just opened."""
         if isinstance(event, m.SessionOpened):

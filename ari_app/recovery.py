@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -48,7 +49,14 @@ def new_epoch() -> str:
 class Recovery:
     """Closes gaps. ``close`` is called when the link is up; ``lost`` when it is not."""
 
-    def __init__(self, engine: Engine, link: AriLink, translator: Translator) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        link: AriLink,
+        translator: Translator,
+        recognise: Callable[[m.CallArrived], m.CallArrived],
+    ) -> None:
+        self._recognise = recognise
         self._engine = engine
         self._link = link
         self._translator = translator
@@ -72,7 +80,8 @@ class Recovery:
         while self._must_wait(seen) and time.monotonic() - began < STASIS_GRACE_S:
             await asyncio.sleep(LOOK_AGAIN_S)
             seen = await self._look()
-        engine.take(topology.differences(engine.floor, seen))
+        unseen = topology.differences(engine.floor, seen)
+        engine.take([self._recognise(i) if isinstance(i, m.CallArrived) else i for i in unseen])
         engine.release()
         # What the steps above commanded is served before this second look is.
         seen = await self._look()

@@ -21,6 +21,7 @@ from ari_app import config, hours, settings
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import AriError
 from ari_app.ari.translate import Entries, Translator
+from ari_app.callers import Callers
 from ari_app.config import Loaded
 from ari_app.core import messages as m
 from ari_app.core.floor import Floor
@@ -60,6 +61,7 @@ class Reloader:
         link: AriLink,
         translator: Translator,
         pins: PinDesk,
+        callers: Callers,
     ) -> None:
         self.loaded = loaded
         self._settings = found
@@ -67,6 +69,7 @@ class Reloader:
         self._link = link
         self._translator = translator
         self._pins = pins
+        self._callers = callers
         self._one_at_a_time = asyncio.Lock()
 
     async def reload(self, *, dry_run: bool = False) -> Reloaded:
@@ -114,6 +117,7 @@ class Reloader:
         given = m.DefinitionGiven(new.definition, new.digest)
         self._engine.submit(given)
         self._translator.entries = Entries(new.definition)
+        self._callers.use(new)
         self._pins.use(PinBook(new.site.pins, secrets.pins))
         self.loaded = new
         for agent in sorted({*old.definition.agents} - {*new.definition.agents}):
@@ -207,8 +211,8 @@ def _read_all(folder: Path) -> dict[str, str]:
 def _foreign(old: Loaded, new: Loaded, *, written_elsewhere: bool) -> list[str]:
     """What somebody else has to do to an Asterisk whose files are not written here."""
     old_core, core = old.definition, new.definition
-    # Opening hours are no matter of Asterisk's.
-    sites = [replace(loaded.site, hours={}) for loaded in (old, new)]
+    # Opening hours and lists of callers are no matter of Asterisk's.
+    sites = [replace(loaded.site, hours={}, callers={}) for loaded in (old, new)]
     touched = sites[0] != sites[1] or old_core.numbers != core.numbers or old_core.codes != core.codes
     if not touched:
         return []

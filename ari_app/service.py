@@ -23,6 +23,7 @@ from ari_app.ari.effects import AriEffects
 from ari_app.ari.errors import AriError
 from ari_app.ari.translate import ALLOWED_EVENTS, Translator
 from ari_app.attributes import Attributes
+from ari_app.callers import Callers, MemoryAway
 from ari_app.core import messages as m, why
 from ari_app.core.floor import Floor
 from ari_app.core.refusal import refusal
@@ -96,7 +97,10 @@ class Service:
             self._on_link_state,
         )
         self._link.subscriptions.update(endpoints(loaded))
-        self._reloader = Reloader(settings, loaded, self.engine, self._link, self._translator, self._pins)
+        self._callers = Callers(loaded, self._people, self._attributes)
+        self._reloader = Reloader(
+            settings, loaded, self.engine, self._link, self._translator, self._pins, self._callers
+        )
         self._test_line = Line(self._link, self._link.settings.event_app)
         self._ami = AmiAdapter(
             settings.ami_host,
@@ -107,7 +111,7 @@ class Service:
         self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
         self._timeouts = Timeouts(self._ami, self._effects.run)
-        self._recovery = recovery.Recovery(self.engine, self._link, self._translator)
+        self._recovery = recovery.Recovery(self.engine, self._link, self._translator, self._callers.recognise)
         self._assembling: set[str] = set()
         self._front = Front(
             self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
@@ -163,6 +167,7 @@ class Service:
             tasks.create_task(http.serve(self._front, address, self.settings.state_dir))
         if self.settings.database_url:
             tasks.create_task(self._ship())
+            tasks.create_task(self._remember(self.settings.database_url))
         else:
             log.warning("no DATABASE_URL: events stay in the journal, there will be no reports")
 
@@ -205,6 +210,18 @@ class Service:
             await asyncio.sleep(HOURS_AGAIN_S)
             self.engine.submit(self._hours())
 
+    async def _remember(self, dsn: str) -> None:
+        """Keep in mind who spoke with whom."""
+        from ari_app.store import memory  # late: a restart owes its time to the callers
+
+        def page(since_ns: int, before_ns: int) -> list[tuple[str, str, int, int]]:
+            try:
+                return memory.spoke(dsn, since_ns, before_ns)
+            except memory.MemoryUnavailable as error:
+                raise MemoryAway(str(error)) from error
+
+        await self._callers.keep(page, self._clock.now_ns)
+
     async def _ship(self) -> None:
         """Keep the shipper, a process of its own, alive."""
         command = (
@@ -233,6 +250,8 @@ class Service:
         if self._test_line.takes(event):
             return
         item = self._translator.translate(event)
+        if isinstance(item, m.CallArrived):
+            item = self._callers.recognise(item)
         if item is not None:
             self.engine.submit(item)
 
@@ -303,6 +322,7 @@ class Service:
 
     def _on_event(self, at_ns: int, event: m.AnyEvent) -> None:
         self._people.on_event(event)
+        self._callers.on_event(at_ns, event)
         self._recent.add(at_ns, (event,))
         self._front.on_event(at_ns, event)
         log_event(event)

@@ -111,6 +111,17 @@ class Hours(Struct, frozen=True, forbid_unknown_fields=True):
     special: dict[str, tuple[str, ...]] = {}
 
 
+class Listed(Struct, frozen=True):
+    """What a list of callers (``list``, its name) says of a number: see ``core.facts.Known``."""
+
+    list: str = ""
+    priority: int = 0
+    agent: str = ""
+    required: bool = False
+    queue: str = ""
+    skills: dict[str, int] = {}
+
+
 class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """``pins`` maps an agent to a hashed PIN; an agent without one gets a generated one."""
 
@@ -120,6 +131,8 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     fallback: Fallback = Fallback()
     pins: dict[str, str] = {}
     hours: dict[str, Hours] = {}
+    callers: dict[str, Listed] = {}
+    """E.164 number, or prefix with * at its end -> what its list says."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:

@@ -54,6 +54,10 @@ class Desk(Protocol):
         """None: there is no such agent."""
         ...
 
+    def wrong_attribute(self, key: str, value: str) -> str:
+        """Why an attribute that routing looks at cannot be meant; "" if it can."""
+        ...
+
     def attach(self, channel: str, attributes: dict[str, str]) -> bool:
         """Keep attributes for the call that this channel is or will be. False: not kept (disk, too many)."""
         ...
@@ -135,6 +139,8 @@ def _attach(desk: Desk, channel: str, attributes: dict[str, str]) -> Variables:
             raise BadRequest("a key is 1 to 32 of a-z 0-9 _, and begins with a letter")
         if len(value) > VALUE_LIMIT:
             raise BadRequest(f"a value has at most {VALUE_LIMIT} characters")
+        if wrong := desk.wrong_attribute(key, value):
+            raise BadRequest(wrong)
     if not desk.attach(channel, attributes):
         raise BadRequest("not kept")
     return {}

@@ -90,6 +90,12 @@ class Call(Struct):
     skills: dict[str, int] = {}
     step: int = 0
     prefer: str = ""
+    owner: str = ""
+    """The preferred agent the caller came with."""
+    known: m.Known = m.NOBODY
+    preferred: str = ""
+    """For whom the call was kept at first; ``prefer_note`` says why, or why for nobody."""
+    prefer_note: m.PreferNote = ""
     next_move_ns: int = 0
     then: Target | None = None
     """Where an overflow leads, until the caller is there."""
@@ -182,6 +188,8 @@ def _queued(call: Call, event: m.CallQueued, at_ns: int) -> None:
     call.queue, call.entered_ns, call.queued_ns = event.queue, event.entered_ns, at_ns
     call.priority = call.base_priority = event.priority
     call.skills, call.prefer, call.step = event.skills, event.prefer, 0
+    call.preferred = event.prefer or call.preferred
+    call.prefer_note = event.prefer_note
     call.next_move_ns, call.then = event.next_move_ns, None
     call.playback, call.input_until_ns = "", 0
 

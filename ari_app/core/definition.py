@@ -77,8 +77,11 @@ Node = PlayNode | MenuNode | QueueNode | HangupNode
 
 
 class Flow(Struct, frozen=True, forbid_unknown_fields=True):
+    """``priority`` is added to that of every call that arrives by this flow."""
+
     start: str
     nodes: dict[str, Node]
+    priority: int = 0
 
 
 class Relax(Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +146,8 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     ageing_by: int = 1
     prefer_s: float = 0.0
     """How long a call is kept for its preferred agent before anybody may take it; 0 = not at all."""
+    last_agent_within_s: float = 0.0
+    """An agent who spoke with the caller so recently is their preferred one; 0 = nobody is for that."""
     max_waiting: int = 0
     """Callers in line at most; 0 = any number."""
     max_wait_s: float = 0.0
@@ -199,6 +204,10 @@ class Codes(Struct, frozen=True, forbid_unknown_fields=True):
 class Centre(Struct, frozen=True, forbid_unknown_fields=True):
     name: str = "Cordboard"
     time_zone: str = "UTC"
+    country_code: str = ""
+    """How callers' numbers are written nationally: "49", with ``national_prefix`` before the area code."""
+    national_prefix: str = "0"
+    international_prefix: str = "00"
     absolute_timeout_s: int = 120
     """A caller whom no program has looked after for so long is taken to the static fallback by
     Asterisk itself (``TIMEOUT(absolute)``); renewed at half of it while Cordboard lives."""
@@ -213,12 +222,13 @@ class Crisis(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Definition(Struct, frozen=True, forbid_unknown_fields=True):
-    """``numbers`` maps a dialled number to a flow's name."""
+    """``numbers`` maps a dialled number to a flow's name; ``priorities`` to what it adds to its calls'."""
 
     centre: Centre = Centre()
     crisis: Crisis = Crisis()
     codes: Codes = Codes()
     numbers: dict[str, str] = {}
+    priorities: dict[str, int] = {}
     flows: dict[str, Flow] = {}
     queues: dict[str, Queue] = {}
     agents: dict[str, Agent] = {}

@@ -44,6 +44,34 @@ AgentStateName = Literal[
 that Cordboard did not make."""
 
 
+PreferNote = Literal[
+    "", "owner", "last", "unknown_agent", "signed_out", "not_qualified", "no_time", "memory_away"
+]
+"""Why a call is (or was at first) kept for one agent, or is for nobody: ``owner`` and ``last`` are for, the
+others against it. ``no_time``: the queue's ``prefer_s`` is 0; ``memory_away``: PostgreSQL has not told yet
+who spoke with whom."""
+
+
+class Known(Struct, frozen=True):
+    """What is known of a caller on arrival: by the lists, the dialplan and the memory of earlier calls.
+
+    Never who they are: ``listed`` is the list's name. ``required``: the preferred agent and nobody else.
+    ``queue``: instead of the one the flow leads to. ``last_spoke_ns``: when ``last_agent`` last spoke with
+    them; ``memory``: why that could not be told.
+    """
+
+    listed: str = ""
+    required: bool = False
+    queue: str = ""
+    skills: dict[str, int] = {}
+    last_agent: str = ""
+    last_spoke_ns: int = 0
+    memory: Literal["", "away"] = ""
+
+
+NOBODY = Known()
+
+
 class Candidate(Struct, frozen=True, gc=False):
     """One agent who could have had the call; ``rank`` orders them, smallest first."""
 
@@ -72,6 +100,11 @@ class Why(Struct, frozen=True, gc=False):
     """The preferred agent for whom the call was being kept."""
     free: int = 0
     """How many agents could have had the call; ``candidates`` lists the best of them."""
+    preferred: str = ""
+    """For whom the call was kept when it entered the queue; ``prefer_note``: why, or why for nobody."""
+    prefer_note: PreferNote = ""
+    listed: str = ""
+    """The list of callers that gave the call its priority or its agent."""
 
 
 class Boundary(Struct, frozen=True):

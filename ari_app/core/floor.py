@@ -418,6 +418,8 @@ class Floor:
             renew_at_ns=event.renew_at_ns,
             caller_priority=event.priority,
             prefer=event.prefer,
+            owner=event.prefer,
+            known=event.known,
         )
         self.by_channel[event.channel] = event.call
         self._at("renew", event.call)

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ari_app.core.definition import Definition
-from ari_app.core.facts import Action, Boundary
+from ari_app.core.facts import NOBODY, Action, Boundary, Known
 
 
 class Input(Struct, frozen=True, tag=True):
@@ -39,9 +39,10 @@ class CallArrived(Input, frozen=True):
     number: str
     adopted: bool = False
     priority: int = 0
-    """Added to the queue's: the caller is on the VIP list."""
+    """Added to the queue's: the caller is on a list, or the dialplan said so."""
     prefer: str = ""
-    """The agent who spoke with this caller last, or owns the account."""
+    """The agent who owns the account, by the list or the dialplan."""
+    known: Known = NOBODY
 
 
 class CodeDialled(Input, frozen=True):

@@ -7,7 +7,7 @@ not even while a menu waits for a key or if this program dies behind the prompt.
 
 from __future__ import annotations
 
-from ari_app.core import messages as m, wait
+from ari_app.core import messages as m, prefer, wait
 from ari_app.core.call import OVERFLOW_NODE, Call
 from ari_app.core.definition import HangupNode, MenuNode, PlayNode, Queue, QueueNode, seconds_ns
 from ari_app.core.floor import Floor
@@ -96,18 +96,36 @@ def timed_out(floor: Floor, call: Call, now_ns: int) -> m.Step:
     return _missed(floor, call, menu, "timeout", now_ns)
 
 
-def queue(floor: Floor, call: Call, node: QueueNode, now_ns: int, step: m.Step) -> m.Step:
-    """The wait begins. The first entry keeps the caller's place through everything later."""
-    definition = floor.definition.queues.get(node.queue) or Queue(name=node.queue)
+def queue(
+    floor: Floor, call: Call, node: QueueNode, now_ns: int, step: m.Step, *, onward: bool = False
+) -> m.Step:
+    """The wait begins. The first entry keeps the caller's place through everything later.
+
+    A queue and skills that the caller's list names count beside the flow's; ``onward``: a queue's own rules
+    lead here, which no list overrides.
+    """
+    name = node.queue
+    if not onward and call.known.queue in floor.definition.queues:
+        name = call.known.queue
+    definition = floor.definition.queues.get(name) or Queue(name=name)
     entered_ns = call.entered_ns or now_ns
     base = definition.priority + node.priority + call.caller_priority
+    skills = dict(node.skills)
+    for skill, level in call.known.skills.items():
+        skills[skill] = max(level, skills.get(skill, 0))
+    who, note = prefer.preferred(floor, call, name, definition, skills, now_ns)
     begun = wait.progress(
-        definition, entered_ns=entered_ns, queued_ns=now_ns, base=base, prefer=call.prefer, now_ns=now_ns
+        definition,
+        entered_ns=entered_ns,
+        queued_ns=now_ns,
+        base=base,
+        prefer=who,
+        now_ns=now_ns,
+        required=call.known.required,
     )
-    step.events.append(
-        m.CallQueued(call.id, node.queue, entered_ns, base, node.skills, begun.prefer, begun.next_ns)
-    )
-    step.effects.append(m.StartMusic(call.channel, music_of(floor, node.queue)))
+    queued = m.CallQueued(call.id, name, entered_ns, base, skills, begun.prefer, begun.next_ns, note)
+    step.events.append(queued)
+    step.effects.append(m.StartMusic(call.channel, music_of(floor, name)))
     return step
 
 
@@ -138,7 +156,7 @@ def _next_queue(floor: Floor, call: Call, name: str, now_ns: int) -> m.Step:
     before = floor.definition.queues.get(call.queue) or Queue(name=call.queue)
     extra = call.base_priority - before.priority - call.caller_priority
     node = QueueNode(name, priority=extra, skills=call.skills)
-    return queue(floor, call, node, now_ns, m.Step([], []))
+    return queue(floor, call, node, now_ns, m.Step([], []), onward=True)
 
 
 def _astray(call: Call, step: m.Step) -> m.Step:

@@ -37,14 +37,17 @@ from ari_app.core.effects import (
     ToFallback as ToFallback,
 )
 from ari_app.core.facts import (
+    NOBODY as NOBODY,
     Action as Action,
     AgentStateName as AgentStateName,
     Boundary as Boundary,
     Candidate as Candidate,
     EndedBy as EndedBy,
+    Known as Known,
     LapseReason as LapseReason,
     OpenState as OpenState,
     Outcome as Outcome,
+    PreferNote as PreferNote,
     Why as Why,
 )
 from ari_app.core.inputs import (
@@ -119,7 +122,9 @@ class CallOpened(Event, frozen=True):
     renew_at_ns: int
     adopted: bool = False
     priority: int = 0
+    """What the caller, the number and the flow add to the queue's own."""
     prefer: str = ""
+    known: Known = NOBODY
 
 
 class NodeEntered(Event, frozen=True):
@@ -167,6 +172,8 @@ class CallQueued(Event, frozen=True):
     """The agent for whom the call is kept at first."""
     next_move_ns: int = 0
     """When the wait advances (relaxation, ageing, end of the preference); 0 = never."""
+    prefer_note: PreferNote = ""
+    """Why the call is kept for ``prefer``, or why for nobody."""
 
 
 class WaitAdvanced(Event, frozen=True):

@@ -55,6 +55,9 @@ def offer(floor: Floor, call: Call, bucket: Bucket, now_ns: int) -> m.Step:
         skills=bucket.wanted,
         only=call.prefer,
         free=len(bucket.free),
+        preferred=call.preferred,
+        prefer_note=call.prefer_note,
+        listed=call.known.listed,
     )
     made = m.OfferMade(call.id, call.queue, agent.id, attempt, leg, until_ns, why)
     endpoint = floor.definition.agents[agent.id].endpoint

@@ -166,12 +166,16 @@ def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
     if flow and "" in floor.state.crisis:
         flow = floor.definition.crisis.flow or flow
     renew_at_ns = offers.absolute_ns(floor, now_ns)
+    priority = item.priority + floor.definition.priorities.get(item.number, 0)
+    if flow:
+        priority += floor.definition.flows[flow].priority
     opened = m.CallOpened(
-        key, item.channel, item.number, flow, renew_at_ns, item.adopted, item.priority, item.prefer
+        key, item.channel, item.number, flow, renew_at_ns, item.adopted, priority, item.prefer, item.known
     )
     # A call that is not on the floor yet, for the flow's first node to speak about.
     call = Call(key, item.channel, item.number, flow, now_ns, 0, renew_at_ns)
-    call.caller_priority, call.prefer = item.priority, item.prefer
+    call.caller_priority, call.prefer, call.owner = priority, item.prefer, item.prefer
+    call.known = item.known
     if not flow:
         entered = ivr.reject(floor, call)
     else:

@@ -36,9 +36,17 @@ class Progress(Struct, frozen=True):
 
 
 def progress(
-    queue: Queue, *, entered_ns: int, queued_ns: int, base: int, prefer: str, now_ns: int
+    queue: Queue,
+    *,
+    entered_ns: int,
+    queued_ns: int,
+    base: int,
+    prefer: str,
+    now_ns: int,
+    required: bool = False,
 ) -> Progress:
-    """Pure arithmetic on the queue's definition. ``base``: priority before ageing."""
+    """Pure arithmetic on the queue's definition. ``base``: priority before ageing; ``required``: the
+    preference has no end."""
     coming: list[int] = []
     step = 0
     for relaxed in queue.relax:
@@ -57,7 +65,9 @@ def progress(
     if queue.max_wait_s and limit_ns > now_ns:
         coming.append(limit_ns)
     prefer_until_ns = queued_ns + seconds_ns(queue.prefer_s)
-    if prefer and prefer_until_ns > now_ns:
+    if prefer and required:
+        pass  # nothing to come: it is that agent's, or goes by the queue's rules
+    elif prefer and prefer_until_ns > now_ns:
         coming.append(prefer_until_ns)
     else:
         prefer = ""
@@ -73,5 +83,6 @@ def advance(call: Call, queue: Queue, now_ns: int) -> m.WaitAdvanced:
         base=call.base_priority,
         prefer=call.prefer,
         now_ns=now_ns,
+        required=call.known.required,
     )
     return m.WaitAdvanced(call.id, now.step, now.priority, now.prefer, now.next_ns)

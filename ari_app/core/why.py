@@ -52,6 +52,8 @@ def _place(floor: Floor, call: Call, waited: str) -> str:
     ahead = floor.position(call) - 1
     before = f"{counted(ahead, 'caller')} of the queue before it" if ahead else "first of the queue"
     priority = f", priority {call.priority}" if call.priority else ""
+    if call.known.listed:
+        priority += f", on the list {call.known.listed}"
     return f"{call.id} has waited {waited}, in {call.queue}: {before}{priority}"
 
 
@@ -64,7 +66,11 @@ def _asks(floor: Floor, call: Call, queue: Queue, now_ns: int) -> list[str]:
         lines.append(f"asks for {_skills(wanted)}{passed}")
     if call.prefer:
         left = call.queued_ns + seconds_ns(queue.prefer_s) - now_ns
-        lines.append(f"is kept for {call.prefer} for {duration(left)} more")
+        until = "as long as it waits here" if call.known.required else f"for {duration(left)} more"
+        because = f", {words.PREFERENCES[call.prefer_note]}," if call.prefer_note else ""
+        lines.append(f"is kept for {call.prefer}{because} {until}")
+    elif said := words.kept("", call.preferred, call.prefer_note):
+        lines.append(said)
     return lines
 
 

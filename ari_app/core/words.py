@@ -81,6 +81,16 @@ GONE_ON: dict[OverflowReason, str] = {
     "crisis": "the emergency switch is on",
 }
 
+PREFERENCES: dict[m.PreferNote, str] = {
+    "owner": "who owns the account",
+    "last": "who spoke with the caller last",
+    "unknown_agent": "the preferred agent is not in the definition",
+    "signed_out": "the preferred agent is signed out",
+    "not_qualified": "the preferred agent does not serve this queue, or lacks a skill",
+    "no_time": "the queue's prefer_s is 0",
+    "memory_away": "PostgreSQL has not told yet who spoke with whom",
+}
+
 _ENDED_BY: dict[m.EndedBy, str] = {
     "caller": "the caller hung up",
     "agent": "the agent hung up",
@@ -136,8 +146,11 @@ def grounds(why: m.Why) -> str:
     """The reasons alone, without the agent: what ``explain`` puts after "got the call:"."""
     ranked = sorted(why.candidates, key=lambda c: c.rank)
     parts = [_choice(why, ranked)]
-    if why.only:
-        parts.append(f"the call was being kept for {why.only}")
+    preference = kept(why.only, why.preferred, why.prefer_note)
+    if preference:
+        parts.append(preference)
+    if why.listed:
+        parts.append(f"the caller is on the list {why.listed}")
     if why.skills:
         asked = ", ".join(f"{skill} {level}" for skill, level in sorted(why.skills.items()))
         relaxed = f" after {counted(why.step, 'step')} of relaxation" if why.step else ""
@@ -149,6 +162,16 @@ def grounds(why: m.Why) -> str:
     place = f"{place} of {why.waiting}" if why.waiting > 1 else "alone in line"
     parts.append(f"the caller had waited {duration(why.waited_ns)} and was {place}")
     return "; ".join(parts)
+
+
+def kept(only: str, preferred: str, note: m.PreferNote) -> str:
+    """For whom a call is or was kept, and why; "" if that is no question."""
+    because = f", {PREFERENCES[note]}" if note in ("owner", "last") else ""
+    if only:
+        return f"the call was being kept for {only}{because}"
+    if preferred:
+        return f"no longer kept for {preferred}{because}"
+    return f"kept for nobody: {PREFERENCES[note]}" if note else ""
 
 
 def _choice(why: m.Why, ranked: list[m.Candidate]) -> str:

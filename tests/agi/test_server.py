@@ -29,6 +29,9 @@ class Desk:
     def agent_status(self, agent: str) -> AgentStatus | None:
         return AgentStatus("wrap_up", False) if agent == "bob" else None
 
+    def wrong_attribute(self, key: str, value: str) -> str:
+        return "cb_priority is a whole number" if (key, value) == ("cb_priority", "high") else ""
+
     def attach(self, channel: str, attributes: dict[str, str]) -> bool:
         if not self.full:
             self.attached[channel] = attributes
@@ -106,6 +109,7 @@ async def test_the_three_questions(desk: Desk, port: int) -> None:
         ("agi://h/", "no such request; there are queue-status, agent-state and attach"),
         ("agi://h/attach", "nothing to attach: write ?key=value"),
         ("agi://h/attach?Key=1", "a key is 1 to 32 of a-z 0-9 _, and begins with a letter"),
+        ("agi://h/attach?cb_priority=high", "cb_priority is a whole number"),
         ("agi://h/attach?k=" + "x" * 201, "a value has at most 200 characters"),
         ("agi://h/attach?" + "&".join(f"k{n}=1" for n in range(11)), "a request that is no URL, or has over"),
         ("agi://[h/attach?k=1", "a request that is no URL, or has over"),

@@ -9,6 +9,7 @@ import pytest
 from msgspec import Struct
 
 from ari_app.config import AgentEntry, DefinitionErrors, Loaded, Problem, load
+from ari_app.config_callers import CallersEntry
 from ari_app.config_routing import Skills
 from ari_app.core.definition import (
     Centre,
@@ -208,6 +209,7 @@ KINDS: tuple[type[Struct], ...] = (
     Crisis,
     Hours,
     Skills,
+    CallersEntry,
     AgentEntry,
     Codes,
     Phone,

@@ -345,13 +345,16 @@ def test_a_call_is_kept_for_its_agent_for_a_while_only() -> None:
     assert (desk.offers[-1].call, desk.offers[-1].agent) == (other, "bob")
 
 
-def test_a_preference_for_somebody_who_is_not_there_ends_like_any_other() -> None:
-    desk = Desk(definition({"sales": Queue("Sales", prefer_s=20)}, {"bob": agent("sales")}))
-    desk.signs_in("bob")
-    desk.calls("sales", prefer="gone")
-    assert desk.offers == []
-    desk.passes(20)
-    assert [offer.agent for offer in desk.offers] == ["bob"]
+@pytest.mark.parametrize(
+    ("prefer", "note"), [("gone", "unknown_agent"), ("ann", "signed_out"), ("eve", "not_qualified")]
+)
+def test_nobody_is_kept_for_an_agent_who_cannot_take_the_call(prefer: str, note: str) -> None:
+    people = {"bob": agent("sales"), "ann": agent("sales"), "eve": agent("other")}
+    queues = {"sales": Queue("Sales", prefer_s=20), "other": Queue("Other")}
+    desk = Desk(definition(queues, people))
+    desk.signs_in("bob", "eve")
+    desk.calls("sales", prefer=prefer)
+    assert [(offer.agent, offer.why.prefer_note) for offer in desk.offers] == [("bob", note)]
 
 
 def test_an_agent_of_several_queues_takes_the_call_that_is_next_over_all_of_them() -> None:

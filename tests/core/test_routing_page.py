@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ari_app.callers import Directory
 from ari_app.config import load
 from ari_app.core import messages as m
+from ari_app.core.definition import SECOND_NS
 from tests.fakes.desk import Desk
 
 PAGE = Path(__file__).parents[2] / "docs/routing.md"
@@ -88,6 +90,22 @@ def test_vip_callers(tmp_path: Path) -> None:
     assert served == [vip, early, late, first]
 
 
+def test_vip_callers_by_their_number(tmp_path: Path) -> None:
+    found = desk(tmp_path, "VIP callers by their number", "anna", "ben")
+    site = load(tmp_path).site
+    gold, debtors = Directory(site.callers).find("+493055577"), Directory(site.callers).find("+49899999999")
+    assert gold is not None
+    assert debtors is not None
+    found.answers(found.calls("100"))
+    found.answers(found.calls("100"))
+    first, special = found.calls("100"), found.calls("800")
+    vip = found.calls("100", priority=gold.priority, prefer=gold.agent)
+    owes = found.calls("800", known=m.Known(listed=debtors.list, queue=debtors.queue))
+    line = sorted((found.call(key) for key in (first, special, vip, owes)), key=lambda call: call.line_key())
+    assert [call.id for call in line] == [vip, special, owes, first]
+    assert (found.call(vip).prefer, found.call(owes).queue) == ("anna", "accounts")
+
+
 def test_sales_by_region(tmp_path: Path) -> None:
     found = desk(tmp_path, "Sales by region", "anna")
     south = found.calls("200")
@@ -139,7 +157,8 @@ def test_the_best_first(tmp_path: Path) -> None:
 def test_back_to_the_agent_they_know(tmp_path: Path) -> None:
     found = desk(tmp_path, "Back to the agent they know", "anna", "ben")
     found.answers(found.calls("100"))
-    kept = found.calls("100", prefer="anna")
+    spoke_ns = found.now_ns - 6 * 86_400 * SECOND_NS
+    kept = found.calls("100", known=m.Known(last_agent="anna", last_spoke_ns=spoke_ns))
     found.passes(29)
     assert len(offered(found)) == 1
     found.passes(2)

@@ -59,9 +59,11 @@ def test_why_a_call_is_kept_offered_or_talking() -> None:
     )
     desk.answers(first)
     assert why.caller(desk.floor, first, desk.now_ns) == (f"{first} talks with ann, after a wait of 0 s",)
+    desk.signs_in("max")
+    desk.asks("max", "pause")
     kept = desk.calls("sales", prefer="max")
     lines = why.caller(desk.floor, kept, desk.now_ns)
-    assert "is kept for max for 10 s more" in lines
+    assert "is kept for max, who owns the account, for 10 s more" in lines
     assert "not the agent it is kept for: ann, bob, eve" in lines
     desk.give(m.LinkFailed("test"))
     assert any(
@@ -75,6 +77,8 @@ def test_why_an_agent_has_no_call() -> None:
     desk.passes(30)
     assert why.agent(desk.floor, "bob", desk.now_ns) == ("bob is free, idle for 30 s", "nobody waits")
     first = desk.calls("sales")
+    desk.signs_in("max")
+    desk.asks("max", "pause")
     second, third = desk.calls("sales"), desk.calls("sales", prefer="max")
     assert why.agent(desk.floor, "bob", desk.now_ns) == (
         "bob is free, idle for 30 s",

@@ -86,11 +86,11 @@ class Desk:
     def asks(self, name: str, action: m.Action) -> None:
         self.give(m.AgentAsked(name, action))
 
-    def calls(self, number: str, *, priority: int = 0, prefer: str = "") -> str:
+    def calls(self, number: str, *, priority: int = 0, prefer: str = "", known: m.Known = m.NOBODY) -> str:
         """A caller; the call's id."""
         self.arrived += 1
         channel = f"caller-{self.arrived}"
-        self.give(m.CallArrived(channel, number, False, priority, prefer))
+        self.give(m.CallArrived(channel, number, False, priority, prefer, known))
         call = self.floor.call_of(channel)
         assert call is not None
         return call.id
