@@ -281,7 +281,8 @@ def _caller(
             came = "was found after a restart" if event.adopted else "came in"
             number = f" on {event.number}" if event.number else ""
             leads = f", flow {event.flow}" if event.flow else ": the dialled number leads nowhere"
-            return f"call {came}{number}{leads}"
+            listed = f", on the list {event.known.listed}" if event.known.listed else ""
+            return f"call {came}{number}{leads}{listed}"
         case m.NodeEntered():
             place = f'hears "{event.node}"' if event.node else "hears that the number is not in service"
             return place if event.attempt == 1 else f"{place} again (attempt {event.attempt})"

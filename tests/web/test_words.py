@@ -21,6 +21,7 @@ SAMPLES: dict[Any, Any] = {
     bool: True,
     Definition: Definition(),
     Target: Target(queue="name"),
+    m.Known: m.Known(listed="name"),
     dict[str, int] | None: {"german": 3},
     tuple[str, ...] | None: ("name",),
     dict[str, tuple[m.Boundary, ...]]: {"name": (m.Boundary(5, "open"),)},
