@@ -11,17 +11,19 @@ The readers only decode and hand over: a slow reader makes Asterisk close the so
 from __future__ import annotations
 
 import asyncio
+import base64
+import importlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import SplitResult, urlencode, urlsplit
 
-import aiohttp
 import msgspec
 import structlog
 
+from ari_app.ari import websocket as websockets
 from ari_app.ari.errors import (
     ApplicationRefused,
     AriError,
@@ -48,6 +50,10 @@ from ari_app.ari.models import (
     UnknownEvent,
     decode_event,
 )
+from ari_app.ari.websocket import WebSocket
+
+if TYPE_CHECKING:
+    import aiohttp
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +96,8 @@ class AriSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.path.endswith("/ari"):
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.path.endswith("/ari")
+        if not usable or not _port_is_right(parts):
             raise ValueError(f"base_url: {self.base_url!r} should look like http://127.0.0.1:8088/ari")
         if parts.username or parts.password:
             raise ValueError("base_url: leave the credentials out; they go in username and password")
@@ -108,6 +115,13 @@ class AriSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"AriSettings({self.base_url}, {self.event_app}, {self.command_app})"
+
+
+def _port_is_right(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:  # no number, or too large: that is how urllib says it
+        return False
 
 
 class LinkState(msgspec.Struct, frozen=True):
@@ -175,7 +189,7 @@ class _Socket:
 
     def __init__(
         self,
-        websocket: aiohttp.ClientWebSocketResponse[bool],
+        websocket: WebSocket,
         app: str,
         on_event: Callable[[AnyEvent | UnknownEvent], None],
     ) -> None:
@@ -249,21 +263,22 @@ class _Socket:
     async def write(self) -> None:
         """Send what `send` hands over, in order. Raises LinkLost when the socket closes."""
         while True:
-            frame = await self._outbox.get()
+            frames = [await self._outbox.get()]
+            while not self._outbox.empty():
+                frames.append(self._outbox.get_nowait())
             try:
-                await self._websocket.send_frame(frame, aiohttp.WSMsgType.TEXT)
-            except aiohttp.ClientError as error:
+                await self._websocket.send(*frames)
+            except websockets.Closed as error:
                 raise LinkLost(f"{self.app}: the connection broke while sending") from error
 
     async def read(self) -> None:
         """Decode and hand over, without pause between frames already there. Raises LinkLost or Replaced."""
         while True:
-            message = await self._websocket.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                raise LinkLost(
-                    f"{self.app}: Asterisk closed the connection (code {self._websocket.close_code})"
-                )
-            event = decode_event(message.data)
+            try:
+                message = await self._websocket.receive()
+            except websockets.Closed as error:
+                raise LinkLost(f"{self.app}: Asterisk closed the connection (code {error.code})") from None
+            event = decode_event(message)
             if type(event) is RESTResponse:
                 self._answer(event)
             elif type(event) is ApplicationReplaced:
@@ -324,6 +339,7 @@ class AriLink:
         self.state = LinkState("down", 0)
         self._on_event = on_event
         self._on_state = on_state
+        self._running = False
         self._http: aiohttp.ClientSession | None = None
         self._events: _Socket | None = None
         self._commands: _Socket | None = None
@@ -437,8 +453,12 @@ class AriLink:
         return size
 
     async def _get(self, path: str, take: Callable[[bytes], Awaitable[object]]) -> None:
-        if self._http is None:
+        if not self._running:
             raise LinkDown(f"GET {path}: the link is not running")
+        # Not above, where a start would wait for it; and it would hold the loop up here.
+        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        if self._http is None:
+            self._http = aiohttp.ClientSession(headers=self._headers())
         limit_s = self.settings.download_timeout_s
         try:
             async with asyncio.timeout(limit_s), self._http.get(f"{self.settings.base_url}/{path}") as answer:
@@ -460,22 +480,27 @@ class AriLink:
         Replaced at any time; WrongCredentials and ApplicationRefused when there has been no connection yet
         (later, Asterisk may be in the middle of a change of its configuration while calls are live).
         """
-        authorization = aiohttp.encode_basic_auth(self.settings.username, self.settings.password)
-        async with aiohttp.ClientSession(headers={"Authorization": authorization}) as http:
-            self._http = http
-            try:
-                await self._keep_connected(http)
-            finally:
-                self._http = None
-                self.state = LinkState("down", 0, self.state.error)
+        self._running = True
+        try:
+            await self._keep_connected()
+        finally:
+            self._running = False
+            http, self._http = self._http, None
+            if http is not None:
+                await http.close()
+            self.state = LinkState("down", 0, self.state.error)
 
-    async def _keep_connected(self, http: aiohttp.ClientSession) -> None:
+    def _headers(self) -> dict[str, str]:
+        user = f"{self.settings.username}:{self.settings.password}"
+        return {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+
+    async def _keep_connected(self) -> None:
         attempt = 0
         while True:
             attempt += 1
             self._tell("connecting", attempt)
             try:
-                await self._connection(http, attempt)
+                await self._connection(attempt)
             except LinkError as error:
                 attempt = 0 if self.up else attempt
                 self._tell("down", attempt, error)
@@ -500,13 +525,13 @@ class AriLink:
         log.info("ari link", phase=phase, attempt=attempt, error=str(error) if error else None)
         self._on_state(self.state)
 
-    async def _connection(self, http: aiohttp.ClientSession, attempt: int) -> None:
+    async def _connection(self, attempt: int) -> None:
         """One connection, from opening to its end, which is always an error."""
         opened: list[_Socket] = []
         try:
-            events = await self._open(http, self.settings.event_app, self._receive)
+            events = await self._open(self.settings.event_app, self._receive)
             opened.append(events)
-            commands = await self._open(http, self.settings.command_app, _ignore)
+            commands = await self._open(self.settings.command_app, _ignore)
             opened.append(commands)
             self._events, self._commands = events, commands
             async with asyncio.TaskGroup() as tasks:
@@ -528,23 +553,14 @@ class AriLink:
             self._subscribing = False
             await asyncio.gather(*(socket.close() for socket in opened))
 
-    async def _open(
-        self, http: aiohttp.ClientSession, app: str, on_event: Callable[[AnyEvent | UnknownEvent], None]
-    ) -> _Socket:
+    async def _open(self, app: str, on_event: Callable[[AnyEvent | UnknownEvent], None]) -> _Socket:
+        url = f"{self.settings.base_url}/events?{urlencode({'app': app})}"
         try:
             async with asyncio.timeout(self.settings.connect_timeout_s):
-                websocket = await http.ws_connect(
-                    f"{self.settings.base_url}/events",
-                    params={"app": app},
-                    autoping=True,
-                    compress=0,
-                    max_msg_size=LARGEST_ANSWER_BYTES,
-                    decode_text=False,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=0.3),
-                )
-        except aiohttp.WSServerHandshakeError as error:
+                websocket = await websockets.connect(url, self._headers(), limit_bytes=LARGEST_ANSWER_BYTES)
+        except websockets.Refused as error:
             raise self._refusal(error.status, app) from None
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except OSError as error:  # TimeoutError is one, too
             raise AsteriskUnreachable(
                 f"no connection to {self.settings.base_url} ({error or 'no answer'}); is Asterisk running, "
                 "with enabled=yes, bindaddr and bindport as here in its http.conf?"

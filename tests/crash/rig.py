@@ -183,10 +183,13 @@ class Cordboard:
     def signal(self, number: signal.Signals) -> None:
         self.child.send(number)
 
-    def cpu_s(self) -> float:
-        """Processor time of the running process so far."""
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def scheduled_s(self) -> tuple[float, float]:
+        """For how long the process has run so far, and for how long it wanted to and had no processor.
+
+        Of its main thread, by the kernel's own books (Documentation/scheduler/sched-stats.rst).
+        """
+        ran_ns, waited_ns, _ = Path(f"/proc/{self.child.pid}/schedstat").read_text().split()
+        return int(ran_ns) / 1e9, int(waited_ns) / 1e9
 
     async def exit_code(self, within_s: float = 10.0) -> int:
         await until(lambda: not self.child.running, f"Cordboard ends:\n{self.child.last_lines()}", within_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from ari_app.__main__ import app
+from ari_app.commands import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "commands.md"
 
