@@ -119,7 +119,7 @@ async def serves(call: Call, load: Load) -> None:
     await asyncio.sleep(dice.uniform(0.05, 1.2))
     await call.answer()
     # At the latest when the caller cannot be there any more: their phone may have vanished.
-    await asyncio.sleep(dice.uniform(0.8, 6) if dice.random() < 0.6 else LONGEST_CALL_S)
+    await load.stay(call, dice.uniform(0.8, 6) if dice.random() < 0.6 else LONGEST_CALL_S)
     await call.hang_up()
 
 
@@ -268,6 +268,7 @@ class Load:
             await asyncio.gather(self._coming, return_exceptions=True)
         self._closes = time.monotonic() + CLOSING_S
         await self.gone(LONGEST_CALL_S + 10)
+        await self._forsaken_noticed(LONGEST_CALL_S + 10)
         if self._errors:
             raise BaseExceptionGroup("callers failed", self._errors)
 
@@ -276,6 +277,28 @@ class Load:
         async with asyncio.timeout(within_s):
             while self._tasks:
                 await asyncio.wait(set(self._tasks), timeout=1)
+
+    async def stay(self, leg: Call, seconds: float) -> None:
+        """So long an agent talks if nobody hangs up; at closing time no longer with a phone that vanished."""
+        over = time.monotonic() + seconds
+        while leg.end is None and time.monotonic() < over:
+            if time.monotonic() > self._closes and leg.caller_number in self._vanished():
+                return
+            with contextlib.suppress(TimeoutError):  # it goes on
+                async with asyncio.timeout(min(0.5, max(0.0, over - time.monotonic()))):
+                    await leg._gone.wait()
+
+    async def _forsaken_noticed(self, within_s: float) -> None:
+        """Wait until no call of a vanished phone is left: an agent gets each, hears nobody, and hangs up."""
+
+        async def noticed() -> bool:
+            there = {channel["caller"]["number"] for channel in await self.world.centre.channels()}
+            return not there & self._vanished()
+
+        await self.world.centre.until(noticed, "no call of a vanished phone is left", within_s)
+
+    def _vanished(self) -> set[str]:
+        return {p.number for p in self.patrons if p.vanished and p.call.end is not None}
 
     async def _arrivals(self) -> None:
         while True:
