@@ -70,6 +70,7 @@ PASSING = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection lost between the parts of a query: "cannot switch to state"
     JournalError,
     ProjectionError,
 )

@@ -199,6 +199,12 @@ def test_one_packet_of_a_stranger_is_enough() -> None:
     assert [sound.at_ns for sound in strange] == [50]
 
 
+def test_the_end_of_a_key_under_the_sounds_payload_type_is_no_strangers_voice() -> None:
+    ends = [Frame(n, n, 0, 0, g711.PCMU, bytes.fromhex("028a0140")) for n in range(3)]
+    tone = Frame(3, 3, 160, 0, g711.PCMU, g711.tone_frame(1000, g711.PCMU))
+    assert [set(sound.tones) for sound in judge([*ends, tone], (1000, 1500, 2000))] == [set()] * 3 + [{1000}]
+
+
 @pytest.mark.parametrize("name", ["Ann", 'say "hi" \\', "<img onerror>", "Løwe\x1b[31m", "=1+1;tag=x"])
 @pytest.mark.parametrize("user", ["100", "+44 20", "a@b>;c", "line\r\nend"])
 def test_hostile_callers_survive_their_own_address(name: str, user: str) -> None:

@@ -29,7 +29,7 @@ async def test_nobody_is_lost_whatever_fails(campaign: Campaign) -> None:
     faults = [by_name[name] for name in IN_BRIEF]
     campaign.world.dice.shuffle(faults)
     result = await campaign.mixed("mixed", faults, misdeeds=True)
-    print(f"figure: {result.figures()}")
+    print(f"figure: {result.figures()}", *result.problems, sep="\n")
     assert result.problems == []
     found = result.findings
     assert found.calls > 20
@@ -42,5 +42,5 @@ async def test_nobody_is_lost_whatever_fails(campaign: Campaign) -> None:
 async def test_one_call_alone_or_asterisk_itself_fails(campaign: Campaign, name: str) -> None:
     fault = next(fault for fault in FAULTS if fault.name == name)
     result = await campaign.round(fault, 1)
-    print(f"figure: {result.figures()}")
+    print(f"figure: {result.figures()}", *result.problems, sep="\n")
     assert result.problems == []

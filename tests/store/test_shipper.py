@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from ari_app.deploy.postgres import PostgresServer
 from ari_app.store import projection
 from ari_app.store.journal import Entry, Journal
 from ari_app.store.projection import TABLES, rebuild
-from ari_app.store.shipper import jsonb_text
+from ari_app.store.shipper import Shipper, Waiting, jsonb_text
 from tests.store.histories import History, append_all
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +174,20 @@ def test_postgres_may_be_away(journal: Journal, dsn: str, postgres: PostgresServ
     # Two tasks, each: works, then (stalled, perhaps another cause, works) twice.
     assert len(changes) <= 2 * (1 + 2 * 4), "one line a change of state, not one a try"
     assert changes.count(("shipping.works", "events")) == 3
+
+
+async def test_a_connection_that_breaks_within_a_query_is_made_anew(journal: Journal, dsn: str) -> None:
+    shipper, tries = Shipper(journal.path, dsn), itertools.count()
+
+    async def work(_: asyncpg.Connection, __: Waiting) -> None:
+        if not next(tries):
+            # What asyncpg 0.32 says when PostgreSQL dies while it commits.
+            raise asyncpg.InternalClientError("cannot switch to state 15")
+        shipper.stop.set()
+
+    async with asyncio.timeout(LIMIT_S):
+        await shipper._for_ever("events", work, shipper.stop)
+    assert next(tries) == 2
 
 
 def test_a_shipper_goes_with_its_parent(journal: Journal, dsn: str) -> None:

@@ -23,6 +23,10 @@ from . import g711, media
 SILENCE_RMS: Final = 60.0
 """Below this root mean square (of 32,768) a frame is silence: comfort noise and codec steps stay under it."""
 
+SHORTEST_SAMPLES: Final = 80
+"""In less than 10 ms no tone can be told from another. Asterisk sends such packets, too: the end of a key
+(RFC 4733, four bytes) whose beginning came before the bridge goes out under the sound's payload type."""
+
 FRAME_NS: Final = 20_000_000
 _RTP: Final = struct.Struct("!BBHII")
 
@@ -92,7 +96,7 @@ def spectrum(
     count = len(samples)
     rms = math.sqrt(sum(map(mul, samples, samples)) / count) if count else 0.0
     least = g711.TONE_AMPLITUDE / 2
-    if rms < least / 2:
+    if rms < least / 2 or count < SHORTEST_SAMPLES:
         return rms, ()
     found = []
     for tone in tones:
