@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from ari_app import config_callers, config_checks, config_queues, config_routing
+from ari_app import config_callers, config_checks, config_dialling, config_queues, config_routing
 from ari_app.core.definition import (
     Agent,
     Centre,
@@ -35,6 +35,7 @@ from ari_app.core.definition import (
     Relax,
     Target,
 )
+from ari_app.dialling import Dialling, Rule
 from ari_app.problems import DefinitionErrors, Problem, Report
 from ari_app.site import Fallback, Hours, Phone, Sip, Site, Trunk
 from ari_app.toml_lines import KeyPath, key_lines
@@ -52,9 +53,9 @@ NODE_KINDS: dict[str, type[PlayNode | MenuNode | QueueNode | HangupNode]] = {
 }
 NOT_YET = {
     "outbound": (
-        "agents can't dial out: there is nothing to allow",
-        "remove the table; the one number Cordboard's Asterisk dials is [fallback] target",
-    )
+        "there is no such table",
+        "what agents may dial is in [dialling]; nobody is called by itself",
+    ),
 }
 
 
@@ -69,6 +70,10 @@ class AgentEntry(Struct, frozen=True):
     skills: dict[str, int] = {}
     groups: tuple[str, ...] = ()
     weight: int = 1
+    extension: str = ""
+    """Digits by which colleagues reach them."""
+    direct: str = ""
+    """A number that a trunk may reach them by."""
 
 
 class FlowEntry(Struct, frozen=True):
@@ -115,6 +120,7 @@ class Draft:
     phones: dict[str, Phone] = field(default_factory=dict)
     trunks: dict[str, Trunk] = field(default_factory=dict)
     hours: dict[str, Hours] = field(default_factory=dict)
+    dialling: Dialling = field(default_factory=Dialling)
     broken: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of what is there but unreadable: references to it are not errors of their own."""
 
@@ -128,6 +134,7 @@ def load(folder: Path) -> Loaded:
     config_routing.check(draft, report)
     config_queues.check(draft, report)
     callers = config_callers.read(draft, report, folder)
+    config_dialling.check(draft, report)
     if report.errors:
         raise DefinitionErrors(report.sorted_errors())
     definition = _definition(draft)
@@ -139,6 +146,9 @@ def load(folder: Path) -> Loaded:
         hours=draft.hours,
         callers=callers,
         pins={agent: entry.pin for agent, entry in draft.agents.items() if entry.pin},
+        dialling=draft.dialling,
+        extensions={agent: entry.extension for agent, entry in draft.agents.items() if entry.extension},
+        direct={entry.direct: agent for agent, entry in draft.agents.items() if entry.direct},
     )
     canonical = msgspec.json.encode(definition, order="deterministic")
     digest = hashlib.sha256(canonical).hexdigest()
@@ -237,8 +247,8 @@ def _merge_table(merged: dict[str, Any], table: str, content: Any, report: Repor
 def _read(merged: dict[str, Any], report: Report) -> Draft:
     draft = Draft()
     known = (
-        *("agents", "callers", "centre", "codes", "crisis", "fallback", "flows", "hours", "numbers"),
-        *("phones", "queues", "sip", "skills", "trunks"),
+        *("agents", "callers", "centre", "codes", "crisis", "dialling", "fallback", "flows", "hours"),
+        *("numbers", "phones", "queues", "sip", "skills", "trunks"),
     )
     config_routing.resolve_levels(merged, config_routing.levels_of(merged, report), report)
     for table, content in merged.items():
@@ -259,6 +269,8 @@ def _read_table(draft: Draft, table: str, content: dict[str, Any], report: Repor
             draft.codes = _struct(Codes, content, (table,), report) or draft.codes
         case "crisis":
             draft.crisis = _struct(Crisis, content, (table,), report) or draft.crisis
+        case "dialling":
+            draft.dialling = _dialling(content, report)
         case "hours":
             for name, value in _named(draft, table, content, report):
                 _keep(draft, draft.hours, table, name, _struct(Hours, value, (table, name), report))
@@ -312,6 +324,14 @@ def _read_number(draft: Draft, number: str, written: Any, report: Report) -> Non
         draft.numbers[number] = written
     else:
         report.error(path, "must name a flow", f'write "{number}" = "main"')
+
+
+def _dialling(content: dict[str, Any], report: Report) -> Dialling:
+    own, rules = config_dialling.split(content, report)
+    path = ("dialling", "rules")
+    read = {name: _struct(Rule, rule, (*path, name), report) for name, rule in rules.items()}
+    found = _struct(Dialling, own, ("dialling",), report) or Dialling()
+    return msgspec.structs.replace(found, rules={name: rule for name, rule in read.items() if rule})
 
 
 def _keep(draft: Draft, target: dict[str, T], table: str, name: str, value: T | None) -> None:

@@ -511,14 +511,18 @@ def _check_trunks(draft: Draft, report: Report, folder: Path) -> None:
             if not _is_network(address) and not HOST.fullmatch(address):
                 report.error((*path, "match", index), f"{address!r} is no address", 'write "203.0.113.0/24"')
         for index, number in enumerate(trunk.numbers):
-            if number not in draft.numbers:
+            if number not in draft.numbers and not _is_direct(draft, number):
                 report.error(
                     (*path, "numbers", index),
-                    f"{number!r} is not in [numbers]",
+                    f"{number!r} is neither in [numbers] nor an agent's direct number",
                     meant(number, draft.numbers) + "; calls to any other are refused",
                 )
         if not trunk.numbers:
             report.warn(path, "no number may be reached through it", 'write numbers = ["+4930123"]')
+
+
+def _is_direct(draft: Draft, number: str) -> bool:
+    return any(agent.direct == number for agent in draft.agents.values())
 
 
 def _check_trunk_secret(file: str, variable: str, path: KeyPath, report: Report, folder: Path) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ari_app.config import Loaded
 from ari_app.core.definition import Flow
-from ari_app.site import Listed
+from ari_app.site import Listed, Site
 
 Table = Mapping[str, Any]
 
@@ -34,6 +35,7 @@ def differences(running: Loaded, new: Loaded) -> list[str]:
         *_table("trunk", old_site.trunks, site.trunks),
         *_callers(old_site.callers, site.callers),
         *_fields("sip", old_site.sip, site.sip),
+        *_dialling(old_site, site),
         *_fields("fallback", old_site.fallback, site.fallback),
         *_pins(old_site.pins, site.pins, core.agents),
     ]
@@ -69,6 +71,19 @@ def _callers(old: Mapping[str, Listed], new: Mapping[str, Listed]) -> Iterator[s
         said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         if said:
             yield f"callers {name}: {said}, {len(after)} numbers now"
+
+
+def _dialling(old: Site, new: Site) -> Iterator[str]:
+    yield from _fields("dialling", replace(old.dialling, rules={}), replace(new.dialling, rules={}))
+    yield from _table("dialling rule", old.dialling.rules, new.dialling.rules)
+    for agent in sorted({*old.extensions, *new.extensions}):
+        before, now = old.extensions.get(agent, "none"), new.extensions.get(agent, "none")
+        if before != now:
+            yield f"agent {agent}: extension {before} -> {now}"
+    for number in sorted({*old.direct, *new.direct}):
+        before, now = old.direct.get(number, "nobody"), new.direct.get(number, "nobody")
+        if before != now:
+            yield f"number {number}: directly to {before} -> {now}"
 
 
 def _flows(old: Mapping[str, Flow], new: Mapping[str, Flow]) -> Iterator[str]:

@@ -32,11 +32,18 @@ class People:
         self._journal = journal
         self._is_known = is_known
         self._arriving: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._own: dict[str, str] = {}
+        """Channel -> an agent's own call, whose other side may be told late."""
         self._cache: OrderedDict[str, Person | None] = OrderedDict()
 
     def arriving(self, channel: str, number: str, name: str) -> None:
         """A channel came in with this caller id."""
-        if not self._is_known(channel):
+        own = self._own.get(channel)
+        if own is not None:
+            known = self.of(own)
+            if number and known is not None and not known.number:
+                self._keep(own, number, name)
+        elif not self._is_known(channel) and (number or channel not in self._arriving):
             self._arriving[channel] = (number, name)
             while len(self._arriving) > REMEMBERED:
                 self._arriving.popitem(last=False)
@@ -46,16 +53,23 @@ class People:
         return self._arriving.get(channel, ("", ""))[0]
 
     def on_event(self, event: m.AnyEvent) -> None:
-        """Give the caller's row to the call that was just opened."""
+        """Give the other side's row to the call that was just opened, or that an agent's phone has begun."""
         if isinstance(event, m.SessionOpened):
             self._arriving.pop(event.channel, None)
-        elif isinstance(event, m.CallOpened):
+        elif isinstance(event, m.CallOpened | m.OwnCallBegan):
             number, name = self._arriving.pop(event.channel, ("", ""))
-            self._remember(event.call, Person(event.call, number, name))
-            try:
-                self._journal.put_person(event.call, number, name)
-            except JournalUnavailable as error:
-                log.warning("caller's row not kept", call=event.call, error=str(error))
+            self._keep(event.call, number, name)
+            if isinstance(event, m.OwnCallBegan):
+                self._own[event.channel] = event.call
+        elif isinstance(event, m.OwnCallEnded):
+            self._own.pop(event.channel, None)
+
+    def _keep(self, call: str, number: str, name: str) -> None:
+        self._remember(call, Person(call, number, name))
+        try:
+            self._journal.put_person(call, number, name)
+        except JournalUnavailable as error:
+            log.warning("caller's row not kept", call=call, error=str(error))
 
     def of(self, call: str) -> Person | None:
         """Who called, or None if that is not known here (any more)."""

@@ -116,8 +116,8 @@ class Reloader:
         _refuse_if_waiting(self._engine.floor, new)  # nothing is awaited between here and the submit
         given = m.DefinitionGiven(new.definition, new.digest)
         self._engine.submit(given)
-        self._translator.entries = Entries(new.definition)
         self._callers.use(new)
+        self._translator.entries = entries(new)
         self._pins.use(PinBook(new.site.pins, secrets.pins))
         self.loaded = new
         for agent in sorted({*old.definition.agents} - {*new.definition.agents}):
@@ -134,6 +134,13 @@ class Reloader:
         self._link.subscriptions -= before - wanted
         for source, error in (await self._link.subscribe(wanted - before)).items():
             log.warning("agent's phone is not known to asterisk", source=source, error=str(error))
+
+
+def entries(loaded: Loaded) -> Entries:
+    """What phones may dial, for who translates what Asterisk says of them."""
+    site = loaded.site
+    inside = {*site.extensions.values(), *(phone.extension for phone in site.phones.values())}
+    return Entries(loaded.definition, inside, site.dialling.emergency_numbers)
 
 
 def endpoints(loaded: Loaded) -> set[str]:

@@ -34,7 +34,7 @@ from ari_app.log import log_event
 from ari_app.people import People
 from ari_app.pin_entry import PinDesk
 from ari_app.pins import PinBook
-from ari_app.reloading import Reloader, endpoints
+from ari_app.reloading import Reloader, endpoints, entries
 from ari_app.secrets_file import Secrets
 from ari_app.settings import Settings
 from ari_app.store.journal import Journal, JournalCorrupt, JournalError, ProcessLock
@@ -85,7 +85,7 @@ class Service:
             lambda channel: channel in floor.state.sessions,
             self._run_effect,
         )
-        self._translator = Translator(loaded.definition, self._people.arriving, self._pins.take)
+        self._translator = Translator(entries(loaded), self._people.arriving, self._pins.take)
         self._link = AriLink(
             AriSettings(
                 base_url=settings.ari_url,
@@ -192,6 +192,7 @@ class Service:
             state = self.engine.floor.state
             # Who wraps a call up may still note something of it.
             live = frozenset(state.calls) | {agent.call for agent in state.agents.values() if agent.call}
+            live |= {own.call for own in state.own.values()}
             self._attributes.prune(self._clock.now_ns())
             try:
                 await asyncio.to_thread(self._journal.checkpoint)
@@ -264,7 +265,8 @@ class Service:
 
     def _is_known(self, channel: str) -> bool:
         floor = self.engine.floor
-        return channel in floor.by_channel or channel in floor.state.closing
+        own = floor.state.own
+        return channel in floor.by_channel or channel in floor.state.closing or channel in own
 
     # ------------------------------------------------------------ what the core wishes
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ari_app.dialling import Dialling
+
 Transport = Literal["udp", "tcp", "tls", "wss"]
 Encryption = Literal["no", "sdes", "dtls"]
 _USUAL: dict[str, Encryption] = {"udp": "no", "tcp": "no", "tls": "sdes", "wss": "dtls"}
@@ -25,6 +27,8 @@ class Phone(Struct, frozen=True, forbid_unknown_fields=True):
     """How it reaches Asterisk; ``wss`` is a browser (WebRTC)."""
     media_encryption: Literal["", "no", "sdes", "dtls"] = ""
     """Empty: as the transport has it, see ``encryption``."""
+    extension: str = ""
+    """Digits by which agents reach it."""
 
     @property
     def encryption(self) -> Encryption:
@@ -133,6 +137,11 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     hours: dict[str, Hours] = {}
     callers: dict[str, Listed] = {}
     """E.164 number, or prefix with * at its end -> what its list says."""
+    dialling: Dialling = Dialling()
+    extensions: dict[str, str] = {}
+    """Agent -> the digits by which they are reached."""
+    direct: dict[str, str] = {}
+    """Number that a trunk may reach -> the agent."""
 
     @property
     def transports(self) -> tuple[Transport, ...]:

@@ -134,6 +134,27 @@ CREATE TABLE marks (
 );
 COMMENT ON TABLE marks IS 'The last event and the last change of people copied from each node';
 
+CREATE TABLE own_calls (
+    node text NOT NULL,
+    call text NOT NULL,
+    agent text NOT NULL,
+    direction text NOT NULL,
+    kind text NOT NULL,
+    began_ns bigint NOT NULL,
+    answered_ns bigint,
+    ended_ns bigint,
+    cause integer NOT NULL,
+    unseen boolean NOT NULL,
+    CONSTRAINT own_calls_pkey PRIMARY KEY (node, call),
+    CONSTRAINT own_calls_direction CHECK ((direction = ANY (ARRAY['in'::text, 'out'::text]))),
+    CONSTRAINT own_calls_in_time CHECK (((ended_ns >= began_ns) AND (ended_ns >= answered_ns))),
+    CONSTRAINT own_calls_kind CHECK ((kind = ANY (ARRAY[''::text, 'inside'::text, 'outside'::text, 'emergency'::text])))
+);
+CREATE INDEX own_calls_by_start ON public.own_calls USING btree (began_ns);
+COMMENT ON TABLE own_calls IS 'Calls that agents'' phones made or got by themselves; the other side''s number is in people';
+COMMENT ON COLUMN own_calls.kind IS 'What was dialled; empty for a call that came in';
+COMMENT ON COLUMN own_calls.unseen IS 'The end is when it was found out: nobody watched when it came';
+
 CREATE TABLE people (
     node text NOT NULL,
     call_id text NOT NULL,
@@ -302,3 +323,21 @@ CREATE VIEW agent_times AS
     to_ns
    FROM agent_intervals;
 COMMENT ON VIEW agent_times IS 'Agents'' intervals; to_at is null for the present one';
+
+CREATE VIEW own_call_list AS
+ SELECT o.node,
+    o.call,
+    o.agent,
+    o.direction,
+    o.kind,
+    o.began_ns,
+    instant(o.began_ns) AS began_at,
+    instant(o.answered_ns) AS answered_at,
+    instant(o.ended_ns) AS ended_at,
+    p.number AS other_number,
+    (o.ended_ns - o.answered_ns)::numeric / '1000000000'::numeric AS talk_s,
+    o.cause,
+    o.unseen
+   FROM own_calls o
+     LEFT JOIN people p ON p.node = o.node AND p.call_id = o.call;
+COMMENT ON VIEW own_call_list IS 'One row an agent''s own call, with the number of the other side';

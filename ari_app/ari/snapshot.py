@@ -9,7 +9,7 @@ from ari_app.ari import models as ari
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import Conflict, NotFound, PlaybackNotFound
 from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, OFFLINE, Entries
-from ari_app.core.messages import CodeDialled
+from ari_app.core.messages import CodeDialled, OwnCall
 from ari_app.core.topology import LEG_MARK, ChannelSeen, PhoneAt, Role, Snapshot
 
 _STASIS = "Stasis"
@@ -49,8 +49,16 @@ async def take(
             on_person(channel.id, channel.caller.number, channel.caller.name)
     found = {b.id: frozenset(b.channels) for b in bridges.decode(list[ari.Bridge])}
     alive = frozenset(p for p, runs in zip(wanted, running, strict=True) if runs)
+    at_phones: dict[str, dict[str, OwnCall]] = {}
+    for channel in channels.decode(list[ari.Channel]):
+        agent = entries.agent_at(channel)
+        own = entries.own_call(channel) if agent else None
+        if agent and own:
+            at_phones.setdefault(agent, {})[channel.id] = own
+            out = own.direction == "out"
+            on_person(channel.id, channel.dialplan.exten if out else channel.connected.number, "")
     phones = {
-        agent: PhoneAt(endpoint.state != OFFLINE, endpoint.channel_ids)
+        agent: PhoneAt(endpoint.state != OFFLINE, endpoint.channel_ids, at_phones.get(agent, {}))
         for endpoint in endpoints.decode(list[ari.Endpoint])
         if (agent := entries.agents.get(endpoint.resource)) is not None
     }

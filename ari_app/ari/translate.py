@@ -7,7 +7,7 @@ digits pressed at a PIN prompt go to the collector, never into an input.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ari_app.ari import models as ari
 from ari_app.core import messages as m
@@ -37,6 +37,8 @@ ALLOWED_EVENTS = (
 
 _PJSIP_NAME = re.compile(r"PJSIP/(?P<endpoint>.+)-[0-9a-f]{8}\Z")
 _RINGING = "Ringing"
+_DIALS = "Ring"
+_UP = "Up"
 OFFLINE = "offline"
 """An endpoint's state when no contact of it is known to be reached (``unknown``: it has none to ask)."""
 _LOST_CONTACTS = ("Unreachable", "Removed")
@@ -50,10 +52,15 @@ def endpoint_of(channel_name: str) -> str:
 
 
 class Entries:
-    """What a definition says about dialled numbers, feature codes and agents' phones."""
+    """What a definition says about dialled numbers, feature codes and agents' phones.
 
-    def __init__(self, definition: Definition) -> None:
+    ``inside``: extensions; ``emergency``: emergency numbers.
+    """
+
+    def __init__(self, definition: Definition, inside: Collection[str], emergency: Collection[str]) -> None:
         self.numbers = definition.numbers
+        self.inside = frozenset(inside)
+        self.emergency = frozenset(emergency)
         self.agents = {agent.endpoint: key for key, agent in definition.agents.items()}
         codes = definition.codes
         self.codes: Mapping[str, m.Action] = {
@@ -64,6 +71,29 @@ class Entries:
             codes.done: "done",
             codes.wrap_up: "wrap_up",
         }
+
+    def agent_at(self, channel: ari.Channel) -> str | None:
+        """The agent at whose phone a channel is that Cordboard did not make."""
+        return None if LEG_MARK in channel.id else self.agents.get(endpoint_of(channel.name))
+
+    def own_call(self, channel: ari.Channel) -> m.OwnCall | None:
+        """What is counted of a channel at an agent's phone; None: a code, or a call to the centre."""
+        # A phone that dials is in state Ring at first, and later in the application that serves it; one that
+        # is called has the state Down at first, and AppDial later.
+        dials = channel.state == _DIALS or channel.dialplan.app_name not in ("", "AppDial")
+        answered = channel.state == _UP
+        began_ns = ari.instant_ns(channel.creationtime)
+        if not dials:
+            return m.OwnCall("in", "", answered, began_ns)
+        dialled = channel.dialplan.exten
+        if dialled in self.codes or dialled in self.numbers or channel.dialplan.context == ENTRY_CONTEXT:
+            return None
+        kind: m.OwnKind = "outside"
+        if dialled in self.emergency:
+            kind = "emergency"
+        elif dialled in self.inside:
+            kind = "inside"
+        return m.OwnCall("out", kind, answered, began_ns)
 
     def arrival(self, channel: ari.Channel, *, adopted: bool = False) -> m.CallArrived | m.CodeDialled:
         """The input for a channel that came in by the callers' entry."""
@@ -77,16 +107,16 @@ class Entries:
 class Translator:
     """Remembers keys and contacts, nothing that has to outlive a gap.
 
-    ``on_person`` gets (channel, number, name) of each caller; ``take_digit`` gets (channel, digit) and says
-    whether a PIN collector took it."""
+    ``on_person`` gets (channel, number, name) of each caller, and of who an agent's phone calls or is called
+    by; ``take_digit`` gets (channel, digit) and says whether a PIN collector took it."""
 
     def __init__(
         self,
-        definition: Definition,
+        entries: Entries,
         on_person: Callable[[str, str, str], None],
         take_digit: Callable[[str, str], bool],
     ) -> None:
-        self.entries = Entries(definition)
+        self.entries = entries
         self.on_person = on_person
         self._take_digit = take_digit
         self._last_key: dict[str, tuple[str, str]] = {}
@@ -101,21 +131,24 @@ class Translator:
                 self._last_key.pop(event.channel.id, None)
                 return m.ChannelLeft(event.channel.id)
             case ari.ChannelDestroyed():
+                if (
+                    self.entries.agent_at(event.channel) is not None
+                ):  # a phone that never rang is told of late
+                    self.on_person(
+                        event.channel.id, event.channel.connected.number, event.channel.connected.name
+                    )
                 return m.ChannelGone(event.channel.id, event.cause)
             case ari.ChannelHangupRequest():
                 return m.HungUp(event.channel.id)
             case ari.ChannelStateChange():
-                if event.channel.state == _RINGING and LEG_MARK in event.channel.id:
-                    return m.LegRinging(event.channel.id)
+                return self._changed(event.channel)
             case ari.ChannelHold() | ari.ChannelUnhold():
                 if LEG_MARK in event.channel.id:
                     return m.LegHeld(event.channel.id, isinstance(event, ari.ChannelHold))
             case ari.ChannelDtmfReceived():
                 return self._pressed(event)
             case ari.ChannelCreated():
-                agent = self.entries.agents.get(endpoint_of(event.channel.name))
-                if agent is not None and LEG_MARK not in event.channel.id:
-                    return m.OtherCallSeen(agent, event.channel.id)
+                return self._created(event.channel)
             case ari.EndpointStateChange():
                 return self._phone(event.endpoint)
             case ari.ContactStatusChange():
@@ -142,6 +175,24 @@ class Translator:
         if agent is None:
             return None
         return m.PhoneSeen(agent, endpoint.state != OFFLINE or bool(self._contacts.get(endpoint.resource)))
+
+    def _created(self, channel: ari.Channel) -> m.AnyInput | None:
+        agent = self.entries.agent_at(channel)
+        if agent is None:
+            return None
+        own = self.entries.own_call(channel)
+        if own is not None:
+            self.on_person(channel.id, channel.dialplan.exten if own.direction == "out" else "", "")
+        return m.OtherCallSeen(agent, channel.id, own)
+
+    def _changed(self, channel: ari.Channel) -> m.AnyInput | None:
+        if LEG_MARK in channel.id:
+            return m.LegRinging(channel.id) if channel.state == _RINGING else None
+        if self.entries.agent_at(channel) is None:
+            return None
+        if channel.state == _RINGING:  # who calls is only known now
+            self.on_person(channel.id, channel.connected.number, channel.connected.name)
+        return m.OtherCallAnswered(channel.id) if channel.state == _UP else None
 
     def _pressed(self, event: ari.ChannelDtmfReceived) -> m.DigitPressed | None:
         # Who is subscribed to a channel and to its endpoint gets each of its events twice, with one

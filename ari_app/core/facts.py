@@ -23,6 +23,9 @@ Outcome = Literal[
     "timed_out",
 ]
 """``overflowed`` and ``timed_out``: the queue's own rules led out of the centre (fallback, hang-up)."""
+OwnDirection = Literal["in", "out"]
+OwnKind = Literal["", "inside", "outside", "emergency"]
+"""What an agent's phone dialled by itself; "" for a call that came to it."""
 OpenState = Literal["open", "closed", "holiday"]
 EndedBy = Literal["caller", "agent", "system"]
 AgentStateName = Literal[

@@ -73,6 +73,9 @@ OfRest = (
     | m.CallEnded
     | m.CallerReleased
     | m.CallQuarantined
+    | m.OwnCallBegan
+    | m.OwnCallAnswered
+    | m.OwnCallEnded
     | m.AgentAltered
     | m.HoursSet
     | m.HoursTurned
@@ -86,6 +89,14 @@ OfRest = (
 )
 IN_LINE: frozenset[CallState] = frozenset({"waiting", "offered"})
 AGENT_DEADLINES: tuple[DeadlineKind, ...] = ("wrap", "rest", "release")
+
+
+class Own(Struct):
+    """A call that an agent's phone made or got by itself, until its channel is gone."""
+
+    call: str
+    agent: str
+    answered: bool = False
 
 
 class Session(Struct):
@@ -162,6 +173,8 @@ class State(Struct):
     """Queue -> the agent who was offered its latest call: the memory of round robin."""
     hours: dict[str, tuple[m.Boundary, ...]] = {}
     opening: dict[str, Opening] = {}
+    own: dict[str, Own] = {}
+    """Channel -> the agent's own call."""
     crisis: dict[str, Crisis] = {}
     """Queue -> since when it is in crisis; "" = everything."""
     overrides: dict[str, staff.Override] = {}
@@ -322,6 +335,8 @@ class Floor:
                 self._evolve_rules(event, at_ns)
             case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
                 self._evolve_session(event)
+            case m.OwnCallBegan() | m.OwnCallAnswered() | m.OwnCallEnded():
+                self._evolve_own(event)
             case m.RecordingStarted() | m.RecordingFailed() | m.RecordingFinished():
                 self._evolve_recording(event, at_ns)
             case _:
@@ -352,6 +367,7 @@ class Floor:
         for key in known:
             self.state.agents.setdefault(key, Agent(key))
         for key in [k for k, a in self.state.agents.items() if k not in known and a.state == "signed_out"]:
+            self._others(self.state.agents[key], ())
             del self.state.agents[key]
         self.state.overrides = staff.still_needed(self.state.overrides, self.state.definition)
 
@@ -561,6 +577,16 @@ class Floor:
                 self._at("session", event.channel)
             case m.SessionClosed():
                 self.state.sessions.pop(event.channel, None)
+
+    def _evolve_own(self, event: m.OwnCallBegan | m.OwnCallAnswered | m.OwnCallEnded) -> None:
+        match event:
+            case m.OwnCallBegan():
+                self.state.own[event.channel] = Own(event.call, event.agent)
+            case m.OwnCallAnswered():
+                for own in self.state.own.values():
+                    own.answered = own.answered or own.call == event.call
+            case m.OwnCallEnded():
+                self.state.own.pop(event.channel, None)
 
     def _evolve_recording(
         self, event: m.RecordingStarted | m.RecordingFailed | m.RecordingFinished, at_ns: int

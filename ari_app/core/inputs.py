@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ari_app.core.definition import Definition
-from ari_app.core.facts import NOBODY, Action, Boundary, Known
+from ari_app.core.facts import NOBODY, Action, Boundary, Known, OwnDirection, OwnKind
 
 
 class Input(Struct, frozen=True, tag=True):
@@ -156,11 +156,28 @@ class PhoneSeen(Input, frozen=True):
     reachable: bool
 
 
+class OwnCall(Struct, frozen=True):
+    """A call that an agent's phone made or got by itself. ``began_ns``: 0 = at this instant."""
+
+    direction: OwnDirection
+    kind: OwnKind = ""
+    answered: bool = False
+    began_ns: int = 0
+
+
 class OtherCallSeen(Input, frozen=True):
     """A channel at an agent's phone that is none of ours: a direct call, in or out. Its end is a
     ``ChannelGone``."""
 
     agent: str
+    channel: str
+    own: OwnCall | None = None
+    """What is counted of it; None: a feature code, or a call to the centre's own numbers."""
+
+
+class OtherCallAnswered(Input, frozen=True):
+    """Both sides of a call that is none of ours talk."""
+
     channel: str
 
 
@@ -261,6 +278,7 @@ AnyInput = (
     | PinChecked
     | PhoneSeen
     | OtherCallSeen
+    | OtherCallAnswered
     | DeadlinePassed
     | AgentAsked
     | CallAsked

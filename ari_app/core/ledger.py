@@ -80,6 +80,11 @@ from ari_app.core.messages import (
     OfferMade,
     OfferRinging,
     Outcome,
+    OwnCallAnswered,
+    OwnCallBegan,
+    OwnCallEnded,
+    OwnDirection,
+    OwnKind,
     PhoneChanged,
     PinAccepted,
     PinRefused,
@@ -225,8 +230,30 @@ class RecordingRow(Struct, frozen=True):
     error: str = ""
 
 
+class OwnCallRow(Struct, frozen=True):
+    """A call that an agent's phone made or got by itself; ``unseen``: its end is when that was found out."""
+
+    call: str
+    agent: str
+    direction: OwnDirection
+    kind: OwnKind
+    began_ns: int
+    answered_ns: int | None = None
+    ended_ns: int | None = None
+    cause: int = 0
+    unseen: bool = False
+
+
 RowChange = (
-    QueueRow | AgentRow | CallRow | VisitRow | SegmentRow | AgentIntervalRow | DecisionRow | RecordingRow
+    QueueRow
+    | AgentRow
+    | CallRow
+    | VisitRow
+    | SegmentRow
+    | AgentIntervalRow
+    | DecisionRow
+    | RecordingRow
+    | OwnCallRow
 )
 
 
@@ -259,6 +286,7 @@ class LedgerState(Struct):
     calls: dict[str, OpenCall] = {}
     agents: dict[str, OpenAgent] = {}
     recordings: dict[str, RecordingRow] = {}
+    own: dict[str, OwnCallRow] = {}
     homes: dict[str, AgentStateName] = {}
     """Where an agent is whom nothing holds and who wants calls; "ready" if not named."""
 
@@ -304,6 +332,8 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             _fold_agent(book, event)
         case RecordingStarted() | RecordingFailed() | RecordingFinished():
             _fold_recording(book, event)
+        case OwnCallBegan() | OwnCallAnswered() | OwnCallEnded():
+            _fold_own(book, event)
         case _:
             _untold(event)
     return book.changes
@@ -419,6 +449,28 @@ def _fold_agent(
             book.change_phone(event)
         case _:
             assert_never(event)
+
+
+def _fold_own(book: _Book, event: OwnCallBegan | OwnCallAnswered | OwnCallEnded) -> None:
+    if isinstance(event, OwnCallBegan):
+        began_ns = min(event.began_ns or book.at_ns, book.at_ns)
+        row = OwnCallRow(event.call, event.agent, event.direction, event.kind, began_ns)
+    else:
+        known = book.state.own.get(event.call)
+        if known is None:
+            return  # its beginning was lost with the journal
+        row = known
+    match event:
+        case OwnCallAnswered():
+            row = replace(row, answered_ns=max(book.at_ns, row.began_ns))
+        case OwnCallEnded():
+            ended_ns = max(book.at_ns, row.answered_ns or row.began_ns)
+            row = replace(row, ended_ns=ended_ns, cause=event.cause, unseen=event.unseen)
+    book.changes.append(row)
+    if row.ended_ns is None:
+        book.state.own[row.call] = row
+    else:
+        book.state.own.pop(row.call, None)
 
 
 def _fold_recording(book: _Book, event: RecordingStarted | RecordingFailed | RecordingFinished) -> None:

@@ -47,6 +47,8 @@ from ari_app.core.facts import (
     LapseReason as LapseReason,
     OpenState as OpenState,
     Outcome as Outcome,
+    OwnDirection as OwnDirection,
+    OwnKind as OwnKind,
     PreferNote as PreferNote,
     Why as Why,
 )
@@ -75,7 +77,9 @@ from ari_app.core.inputs import (
     LegRinging as LegRinging,
     LinkFailed as LinkFailed,
     OriginateDone as OriginateDone,
+    OtherCallAnswered as OtherCallAnswered,
     OtherCallSeen as OtherCallSeen,
+    OwnCall as OwnCall,
     PhoneSeen as PhoneSeen,
     PinChecked as PinChecked,
     PromptEnded as PromptEnded,
@@ -425,6 +429,35 @@ class PhoneChanged(Event, frozen=True):
     other_calls: tuple[str, ...]
 
 
+class OwnCallBegan(Event, frozen=True):
+    """An agent's phone dials, or is called directly: no call of a queue. ``call`` names it for ever.
+
+    ``began_ns``: when, if that was before anybody watched; 0 = at the event's instant.
+    """
+
+    call: str
+    agent: str
+    channel: str
+    direction: OwnDirection
+    kind: OwnKind
+    began_ns: int = 0
+
+
+class OwnCallAnswered(Event, frozen=True):
+    call: str
+    agent: str
+
+
+class OwnCallEnded(Event, frozen=True):
+    """``unseen``: it was over before anybody looked again; the event's instant is when that was found out."""
+
+    call: str
+    agent: str
+    channel: str
+    cause: int = 0
+    unseen: bool = False
+
+
 class AgentAltered(Event, frozen=True):
     """A supervisor's skills and queues for this agent from now on; None = as in the files."""
 
@@ -560,6 +593,9 @@ AnyEvent = (
     | AgentResumed
     | AgentRested
     | PhoneChanged
+    | OwnCallBegan
+    | OwnCallAnswered
+    | OwnCallEnded
     | AgentAltered
     | HoursSet
     | HoursTurned

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ari_app.core import codes, ivr, messages as m, offers, policy, routing, staff, wait, wrapup
+from ari_app.core import codes, ivr, messages as m, offers, own, policy, routing, staff, wait, wrapup
 from ari_app.core.call import Call
 from ari_app.core.definition import Definition, seconds_ns
 from ari_app.core.floor import AGENT_DEADLINES, Floor
@@ -67,6 +67,8 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             return codes.pin_checked(floor, item, now_ns)
         case m.PhoneSeen() | m.OtherCallSeen():
             return _phone(floor, item)
+        case m.OtherCallAnswered():
+            return own.answered(floor, item)
         case m.DeadlinePassed():
             return _deadline(floor, item, now_ns)
         case m.AgentAsked():
@@ -224,6 +226,7 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
         other = floor.state.agents[floor.others[channel]]
         left = tuple(c for c in other.other_calls if c != channel)
         step.events.append(m.PhoneChanged(other.id, other.reachable, left))
+    step.events.extend(own.ended(floor, item))
     if step.events:  # it was not known to be gone: told twice, it must not be assembled twice
         step.effects.extend(_assemblies(floor, channel))
     return step
@@ -250,9 +253,12 @@ def _phone(floor: Floor, item: m.PhoneSeen | m.OtherCallSeen) -> m.Step:
         reachable = item.reachable
     elif not (item.channel in others or item.channel == agent.leg or item.channel in floor.state.sessions):
         others = (*others, item.channel)
-    if (reachable, others) == (agent.reachable, agent.other_calls):
-        return m.Step([], [])
-    return m.Step([m.PhoneChanged(agent.id, reachable, others)], [])
+    step = m.Step([], [])
+    if (reachable, others) != (agent.reachable, agent.other_calls):
+        step.events.append(m.PhoneChanged(agent.id, reachable, others))
+    if isinstance(item, m.OtherCallSeen):
+        step.events.extend(own.seen(floor, item))
+    return step
 
 
 def _prompt_ended(floor: Floor, item: m.PromptEnded, now_ns: int) -> m.Step:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ari_app.core import codes, ivr, messages as m, offers
+from ari_app.core import codes, ivr, messages as m, offers, own
 from ari_app.core.floor import Floor
 
 Role = Literal["caller", "agent", "other"]
@@ -42,6 +42,8 @@ class PhoneAt(Struct, frozen=True):
 
     reachable: bool
     channels: tuple[str, ...] = ()
+    own: dict[str, m.OwnCall] = {}
+    """Those of them that are the agent's own calls."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -62,7 +64,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     """What must have happened while nobody watched, as inputs. What is gone comes first."""
     there = snapshot.channels
     known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.state.sessions]
-    others = [c for c in floor.others if c not in known]
+    others = [c for c in dict.fromkeys((*floor.others, *floor.state.own)) if c not in known]
     found: list[m.AnyInput] = []
     for call in floor.state.calls.values():
         # They were put together before we looked away, whatever became of it since.
@@ -114,9 +116,14 @@ def _phones(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         if agent.reachable != phone.reachable:
             found.append(m.PhoneSeen(name, phone.reachable))
         found.extend(
-            m.OtherCallSeen(name, channel)
+            m.OtherCallSeen(name, channel, phone.own.get(channel))
             for channel in phone.channels
             if LEG_MARK not in channel and channel not in agent.other_calls
+        )
+        found.extend(
+            m.OtherCallAnswered(channel)
+            for channel, call in phone.own.items()
+            if call.answered and channel in agent.other_calls and not own.is_answered(floor, channel)
         )
     return found
 

@@ -232,6 +232,8 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             return _wish(event)
         case m.PhoneChanged():
             return _phone(event)
+        case m.OwnCallBegan() | m.OwnCallAnswered() | m.OwnCallEnded():
+            return _own(event)
         case m.PinRefused() | m.PinAccepted() | m.AgentUnlocked():
             return _pin(event, at_ns)
         case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
@@ -347,6 +349,19 @@ def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed,
             counts = "; counts as a miss" if event.miss else ""
             keeps = "" if event.reason == "caller_gone" else "; the caller keeps their place"
             return f"{event.agent} {LAPSES[event.reason]}{counts}{keeps}"
+
+
+def _own(event: m.OwnCallBegan | m.OwnCallAnswered | m.OwnCallEnded) -> str:
+    match event:
+        case m.OwnCallBegan() if event.direction == "in":
+            return f"{event.agent} is called directly"
+        case m.OwnCallBegan():
+            return f"{event.agent}'s phone dials{f' ({event.kind})' if event.kind else ''}"
+        case m.OwnCallAnswered():
+            return f"{event.agent}'s own call is answered"
+        case m.OwnCallEnded():
+            when = " while nobody watched" if event.unseen else ""
+            return f"{event.agent}'s own call is over{when}"
 
 
 def _talk(

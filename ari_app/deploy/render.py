@@ -16,6 +16,8 @@ from pathlib import Path
 
 from ari_app import certificates
 from ari_app.config import Loaded, load
+from ari_app.deploy import own_calls
+from ari_app.deploy.block import Block as Block  # noqa: PLC0414
 from ari_app.deploy.music import prepare_music
 from ari_app.secrets_file import Secrets
 from ari_app.site import Encryption, Phone, Tls, Transport, Trunk
@@ -103,12 +105,6 @@ class Rendered:
     phones: tuple[PhoneLogin, ...]
     changed: tuple[Path, ...]
     warnings: tuple[str, ...]
-
-
-class Block(str):
-    """Text that was rendered already: whole lines of configuration, taken as they are."""
-
-    __slots__ = ()
 
 
 class ConfTemplate(string.Template):
@@ -365,8 +361,10 @@ class _Renderer:
             reasons.append(("SIP over websockets: browsers", ("res_pjsip_transport_websocket",)))
         if any(trunk.register for trunk in self._site.trunks.values()):
             reasons.append(("trunks that Cordboard registers with", ("res_pjsip_outbound_registration",)))
-        if self._site.fallback.kind == "dial":
-            reasons.append(("the fallback dials", ("app_dial",)))
+        if self._site.fallback.kind == "dial" or own_calls.dials(self._site):
+            reasons.append(("agents' own calls, emergency numbers, and a fallback that dials", ("app_dial",)))
+        if self._site.dialling.rules:
+            reasons.append(("who may dial out", ("func_dialplan",)))
         if self._site.fallback.kind == "voicemail":
             reasons.append(("the fallback takes messages", ("app_voicemail",)))
         lines = [f"; {why}\n" + "".join(f"load = {name}.so\n" for name in names) for why, names in reasons]
@@ -469,8 +467,14 @@ class _Renderer:
             codecs=",".join(phone.codecs),
             caller_id=Block(caller_id),
             media=self._media(phone.encryption, phone.transport),
+            agent=self._agent_of(name),
             secret=self._secrets.phones[name],
         )
+
+    def _agent_of(self, phone: str) -> Block:
+        """Tells the dialplan whose phone it is: what may be dialled depends on it."""
+        holders = [name for name, agent in self._definition.agents.items() if agent.endpoint == phone]
+        return Block("".join(f"set_var = CORDBOARD_AGENT={name}\n" for name in holders))
 
     def _trunk(self, name: str, trunk: Trunk) -> Block:
         # Without addresses of their own, calls come from where ours go to.
@@ -555,6 +559,8 @@ class _Renderer:
                     for name, trunk in self._site.trunks.items()
                 )
             ),
+            "own_doors": Block("".join(f"include => {door}\n" for door in own_calls.doors(self._site))),
+            "own_calls": Block(own_calls.contexts(self._definition, self._site, self._part)),
         }
 
     def _contexts(self) -> dict[str, object]:
@@ -567,7 +573,12 @@ class _Renderer:
         }
 
     def _numbers(self, numbers: Iterable[str]) -> Block:
-        return Block("".join(self._part("number.conf", number=number) for number in numbers))
+        return Block(
+            "".join(
+                own_calls.direct(self._site, number, self._part) or self._part("number.conf", number=number)
+                for number in numbers
+            )
+        )
 
     def _fallback(self) -> Block:
         fallback = self._site.fallback

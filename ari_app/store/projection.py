@@ -24,6 +24,7 @@ from ari_app.core.ledger import (
     CallRow,
     DecisionRow,
     LedgerState,
+    OwnCallRow,
     QueueRow,
     RecordingRow,
     RowChange,
@@ -70,6 +71,7 @@ class Table(Struct, frozen=True):
 
 
 _TYPES: dict[str, str] = {"seq": "bigint", "why": "jsonb", "adopted": "boolean", "quarantined": "boolean"}
+_TYPES["unseen"] = "boolean"
 _TYPES |= dict.fromkeys(("attempt", "offers", "misses", "cause"), "integer")
 
 
@@ -87,6 +89,7 @@ TABLES: dict[type[Any], Table] = {
     SegmentRow: _table("segments", SegmentRow, "call", "party", "agent", "seq"),
     AgentIntervalRow: _table("agent_intervals", AgentIntervalRow, "agent", "seq"),
     DecisionRow: _table("decisions", DecisionRow, "call", "attempt"),
+    OwnCallRow: _table("own_calls", OwnCallRow, "call"),
     RecordingRow: _table("recordings", RecordingRow, "recording"),
 }
 _UPSERTS: dict[type[Any], str] = {row: table.upsert() for row, table in TABLES.items()}

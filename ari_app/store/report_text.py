@@ -222,7 +222,17 @@ def agents_text(rows: Sequence[AgentLine], format_: Format = "table", width: int
     if not rows:
         return "No agent was signed in in this range.\n"
     titles = ["agent", "name", "handled", "offers", "missed", "signed in", "ready", "ringing", "talk", "hold"]
-    titles += ["wrap-up", "paused", "not responding", "occupancy", "utilisation", "AHT"]
+    titles += [
+        "wrap-up",
+        "paused",
+        "not responding",
+        "own out",
+        "own in",
+        "own talk",
+        "occupancy",
+        "utilisation",
+        "AHT",
+    ]
     lines = [
         (
             row.agent,
@@ -230,6 +240,7 @@ def agents_text(rows: Sequence[AgentLine], format_: Format = "table", width: int
             *(str(n) for n in (row.handled, row.offers, row.missed)),
             *(_duration(s) for s in (row.signed_in_s, row.ready_s, row.ringing_s, row.talk_s, row.hold_s)),
             *(_duration(s) for s in (row.wrap_up_s, row.paused_s, row.not_responding_s)),
+            *(str(row.own_out), str(row.own_in), _duration(row.own_talk_s)),
             _share(row.occupancy),
             _share(row.utilisation),
             _duration(row.aht_s),

@@ -110,6 +110,8 @@ class AgentLine(Struct, frozen=True):
 
     handled: conversations that began in the range. offers: times the phone was to ring; missed: of these,
     no answer or not reachable. occupancy: (talk + hold + wrap-up + ringing) / (that + ready).
+    own_out, own_in, own_talk_s: calls that the agent's phone dialled or got by itself and that began in the
+    range, answered or not, and how long they talked.
     utilisation: signed-in time that is not paused / signed-in time. aht_s: (talk + hold + wrap-up) / handled.
     """
 
@@ -126,6 +128,9 @@ class AgentLine(Struct, frozen=True):
     wrap_up_s: float
     paused_s: float
     not_responding_s: float
+    own_out: int
+    own_in: int
+    own_talk_s: float
     occupancy: float | None
     utilisation: float | None
     aht_s: float | None
@@ -197,6 +202,11 @@ work AS (
          count(*) FILTER (WHERE result = 'answered') AS handled,
          count(*) FILTER (WHERE result IN ('no_answer', 'unreachable', 'failed')) AS missed
   FROM decisions WHERE at_ns >= %(since)s AND at_ns < %(until)s GROUP BY agent),
+own AS (
+  SELECT agent, count(*) FILTER (WHERE direction = 'out') AS own_out,
+         count(*) FILTER (WHERE direction = 'in') AS own_in,
+         sum(coalesce(ended_ns, %(until)s) - answered_ns) / 1e9 AS own_talk
+  FROM own_calls WHERE began_ns >= %(since)s AND began_ns < %(until)s GROUP BY agent),
 named AS (SELECT agent, max(name) AS name FROM agents GROUP BY agent),
 rows AS (
   SELECT agent, coalesce(name, agent) AS name,
@@ -204,16 +214,18 @@ rows AS (
          coalesce(signed_in, 0) AS signed_in, coalesce(ready, 0) AS ready, coalesce(ringing, 0) AS ringing,
          coalesce(talk, 0) AS talk, coalesce(hold, 0) AS hold,
          coalesce(wrap_up, 0) AS wrap_up, coalesce(paused, 0) AS paused,
-         coalesce(not_responding, 0) AS not_responding
-  FROM times FULL JOIN work USING (agent) LEFT JOIN named USING (agent))
+         coalesce(not_responding, 0) AS not_responding, coalesce(own_out, 0) AS own_out,
+         coalesce(own_in, 0) AS own_in, coalesce(own_talk, 0) AS own_talk
+  FROM times FULL JOIN work USING (agent) FULL JOIN own USING (agent) LEFT JOIN named USING (agent))
 SELECT agent, name, handled, offers, missed, signed_in::float8 AS signed_in_s, ready::float8 AS ready_s,
        ringing::float8 AS ringing_s, talk::float8 AS talk_s, hold::float8 AS hold_s,
        wrap_up::float8 AS wrap_up_s, paused::float8 AS paused_s, not_responding::float8 AS not_responding_s,
+       own_out, own_in, own_talk::float8 AS own_talk_s,
        ((talk + hold + wrap_up + ringing)
          / nullif(talk + hold + wrap_up + ringing + ready, 0))::float8 AS occupancy,
        ((signed_in - paused) / nullif(signed_in, 0))::float8 AS utilisation,
        ((talk + hold + wrap_up) / nullif(handled, 0))::float8 AS aht_s
-FROM rows WHERE signed_in > 0 OR offers > 0 ORDER BY agent"""
+FROM rows WHERE signed_in > 0 OR offers > 0 OR own_out > 0 OR own_in > 0 ORDER BY agent"""
 
 
 def agents(dsn: str, since: datetime, until: datetime) -> list[AgentLine]:

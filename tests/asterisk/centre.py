@@ -23,7 +23,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,12 +85,15 @@ class Plan:
     absolute_timeout_s: int = 120
     more: str = ""
     """Further tables, as TOML."""
+    of_agent: Mapping[str, str] = field(default_factory=dict)
+    """Agent -> further keys of theirs, as TOML."""
 
     def toml(self) -> str:
         parts = [_CENTRE.format(plan=self, record=str(self.record).lower(), host=PROVIDER_HOST)]
         for agent in self.agents:
             queues = 'queues = ["sales", "support"]'
             parts.append(f'[agents.{agent}]\nname = "{agent.title()}"\nphone = "{agent}"\n{queues}')
+            parts.append(self.of_agent.get(agent, ""))
             parts.append(f'[phones.{agent}]\nrole = "agent"')
         parts += [f'[phones.{caller}]\nrole = "caller"' for caller in self.callers]
         return "\n".join([*parts, self.more])

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
-from .centre import Centre, Plan
-from .harness import Call, Phone, answers
+from ari_app.deploy.ports import free_port
 
-PLAN = Plan(agents=("alice", "bob"))
+from .centre import Centre, Plan, Row
+from .harness import Account, Call, Phone, answers, rejects
+
+PROVIDER = ("127.0.0.3", free_port("udp"))
+"""A provider through whom agents dial out; the centre's callers come by another one."""
+PLAN = Plan(
+    agents=("alice", "bob"),
+    of_agent={"alice": 'extension = "21"', "bob": 'extension = "22"\ndirect = "+4930722"'},
+    more=f"""
+[dialling]
+inside = true
+country = "DE"
+emergency_trunks = ["out"]
+ring_s = 5
+[dialling.rules.national]
+numbers = ["0[1-9]X."]
+trunk = "out"
+agents = ["alice"]
+strip = 1
+prefix = "+49"
+caller_id = "+4930700"
+[trunks.out]
+server = "{PROVIDER[0]}"
+port = {PROVIDER[1]}
+match = ["{PROVIDER[0]}/32"]
+numbers = ["+4930722"]
+""",
+)
 
 RESTART = ['"event": "definition"', "[wW]eb [sS]ocket|WebSocket read error"]
 """What a Cordboard that is killed and started again leaves in the logs."""
@@ -49,3 +76,159 @@ async def test_a_phone_that_holds_is_seen_also_after_a_restart(centre: Centre) -
         row["call"],
     )
     assert {s["state"]: s["ns"] for s in spans} == {"talking": row["talk_ns"], "holding": row["hold_ns"]}
+
+
+# ---------------------------------------------------------------- calls of their own
+
+
+async def provider(centre: Centre) -> Phone:
+    """The provider's side of the trunk "out"."""
+    phone = Phone(
+        "provider",
+        Account("provider", *centre.sip),
+        centre.room.new_tone(),
+        centre.room.media,
+        centre.room.tones,
+    )
+    phone.policy = answers(0.1)
+    await phone.open(*PROVIDER)
+    centre.room.phones.append(phone)
+    return phone
+
+
+async def own_calls(centre: Centre, count: int) -> list[Row]:
+    """The agents' own calls of this test, as soon as so many are over."""
+
+    async def found() -> list[Row] | None:
+        rows = await centre.ledger(
+            "SELECT agent, direction, kind, other_number, answered_at IS NOT NULL AS answered,"
+            " talk_s::float8 AS talk_s, unseen FROM own_call_list WHERE ended_at IS NOT NULL"
+            " AND began_ns >= %s ORDER BY began_ns, direction DESC",
+            centre.since_ns,
+        )
+        return rows if len(rows) >= count else None
+
+    return await centre.until(found, f"{count} own calls are in the books")
+
+
+def told(row: Row) -> tuple[str, str, str, str, bool]:
+    return row["agent"], row["direction"], row["kind"], row["other_number"], row["answered"]
+
+
+async def test_a_call_inside_is_seen_and_counted_on_both_sides(centre: Centre) -> None:
+    alice, bob = await centre.agent("alice"), await centre.agent("bob", answers(0.1))
+    call = await alice.dial("22")
+    await hears(call, bob)
+    await centre.agent_is("alice", "other_call")
+    await centre.agent_is("bob", "other_call")
+    assert (await bob.called()).caller_number == "alice"
+    await call.hang_up()
+    rows = await own_calls(centre, 2)
+    assert [told(row) for row in rows] == [
+        ("alice", "out", "inside", "22", True),
+        ("bob", "in", "", "alice", True),
+    ]
+    assert all(0 < row["talk_s"] < 5 for row in rows)
+    await centre.agent_is("bob", "ready")
+
+
+async def test_an_own_call_outlives_cordboard_and_is_counted_whole(centre: Centre) -> None:
+    centre.expected_in_log = RESTART
+    alice, outside = await centre.agent("alice"), await provider(centre)
+    call = await alice.dial("0301234")
+    await hears(call, outside)
+    leg = await outside.called()
+    assert (leg.invite.start.split(" ")[1].partition("@")[0], leg.caller_number) == (
+        "sip:+49301234",
+        "+4930700",
+    )
+    await centre.agent_is("alice", "other_call")
+    centre.kill_cordboard()
+    await hears(call, outside)
+    await centre.start_cordboard()
+    await centre.agent_is("alice", "other_call")
+    await call.hang_up()
+    (row,) = await own_calls(centre, 1)
+    assert told(row) == ("alice", "out", "outside", "0301234", True)
+    assert not row["unseen"]
+    assert row["talk_s"] > 0.3
+    report = await centre.command("report", "agents", "--format", "json")
+    (line,) = [line for line in json.loads(report) if line["agent"] == "alice"]
+    assert line["own_out"] >= 1
+    assert line["own_talk_s"] > 0.3
+
+
+async def test_an_own_call_that_began_or_ended_while_nobody_watched(centre: Centre) -> None:
+    centre.expected_in_log = RESTART
+    alice, outside = await centre.agent("alice"), await provider(centre)
+    bob = await centre.agent("bob")
+    ending = await bob.dial("112")
+    await hears(ending, outside)
+    outside.lines = 2
+    centre.kill_cordboard()
+    await ending.hang_up()
+    call = await alice.dial("0301234")
+    await hears(call, outside)
+    await centre.start_cordboard()
+    await centre.agent_is("alice", "other_call")
+    await centre.agent_is("bob", "ready")
+    await call.hang_up()
+    rows = await own_calls(centre, 2)
+    assert [(*told(row), row["unseen"]) for row in rows] == [
+        ("bob", "out", "emergency", "112", True, True),
+        ("alice", "out", "outside", "0301234", True, False),
+    ]
+
+
+async def test_what_is_not_allowed_is_refused_and_help_never_is(centre: Centre) -> None:
+    """Out: by the rule and its agents alone. 112 and 110: from each phone, signed in or not."""
+    outside = await provider(centre)
+    alice, bob = await centre.agent("alice", signed_in=False), await centre.agent("bob", signed_in=False)
+    dave = await centre.registered_caller()
+    for phone, number, code in (
+        (bob, "0301234", 403),
+        (alice, "00491234", 404),
+        (alice, "911", 404),
+        (dave, "21", 404),
+        (dave, "0301234", 404),
+    ):
+        assert (await (await phone.dial(number)).gone()).code == code, (phone.name, number)
+    assert outside.calls == []
+    for phone, number in ((alice, "112"), (bob, "110"), (dave, "112")):
+        call = await phone.dial(number)
+        await hears(call, outside)
+        leg = await outside.called()
+        assert leg.invite.start.split(" ")[1].startswith(f"sip:{number}@")
+        await call.hang_up()
+        await leg.gone()
+    rows = await own_calls(centre, 3)
+    assert [told(row) for row in rows] == [
+        ("bob", "out", "outside", "0301234", False),
+        ("alice", "out", "emergency", "112", True),
+        ("bob", "out", "emergency", "110", True),
+    ]
+
+
+async def test_an_agent_on_a_queues_call_is_called_directly_from_outside(centre: Centre) -> None:
+    bob, ann, outside = (
+        await centre.agent("bob", answers(0.0)),
+        await centre.caller("ann"),
+        await provider(centre),
+    )
+    call = await ann.dial("250")
+    await hears(call, bob)
+    bob.policy = rejects(486)
+    direct = await outside.dial("+4930722")
+    assert (await direct.gone()).code == 486
+    await hears(call, bob)
+    await call.hang_up()
+    await centre.agent_is("bob", "ready")
+    bob.policy = answers(0.0)
+    direct = await outside.dial("+4930722")
+    await hears(direct, bob)
+    await direct.hang_up()
+    rows = await own_calls(centre, 2)
+    assert [told(row) for row in rows] == [
+        ("bob", "in", "", "provider", False),
+        ("bob", "in", "", "provider", True),
+    ]

@@ -52,6 +52,8 @@ name = "Bob"
 phone = "bob"
 queues = ["sales"]
 [phones.bob]
+[dialling]
+emergency = []
 """
 
 
@@ -260,7 +262,7 @@ def test_every_key_is_in_the_manual(kind: type[Struct]) -> None:
         ("[phones.bob]", "[phones.bob]\n[phones.Bad]", 22, "phones.Bad", ("lower-case",)),
         ("[phones.bob]", "[phones.bob]\n[phones.cordboard]", 22, "phones.cordboard", ("keeps",)),
         ("[numbers]", "[nubmers]\nx=1\n[numbers]", 1, "nubmers", ('did you mean "numbers"',)),
-        ("[numbers]", "[outbound]\nallow=true\n[numbers]", 1, "outbound", ("dial out",)),
+        ("[numbers]", "[outbound]\nallow=true\n[numbers]", 1, "outbound", ("[dialling]",)),
         ("[numbers]", '[centre]\ntime_zone = "Europe/Berln"\n[numbers]', 2, "centre.time_zone", ("zone",)),
         ("[numbers]", '[codes]\nsign_in = "*12"\n[numbers]', 1, "codes.sign_out", ("sign_in",)),
         ("[numbers]", '[codes]\npause = "13"\n[numbers]', 2, "codes.pause", ("no feature code",)),
@@ -342,6 +344,8 @@ queues = ["sales"]
 skills = { german = "good", english = 2 }
 groups = ["b-team"]
 [phones.bob]
+[dialling]
+emergency = []
 """
 
 

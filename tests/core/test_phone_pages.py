@@ -36,7 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_a_definition_on_a_page_can_be_loaded(folder: Path, block: str) -> None:
-    rest = "".join(text for table, text in REST.items() if table not in tomllib.loads(block))
+    rest = "[dialling]\nemergency = []\n" + "".join(
+        text for table, text in REST.items() if table not in tomllib.loads(block)
+    )
     (folder / "centre.toml").write_text(rest + block)
     loaded = load(folder)
     known = ("no flow leads callers here", "no agent serves this queue", "no agent has this phone")

@@ -57,7 +57,7 @@ def problem(folder: Path, text: str) -> Problem:
 
 
 def warnings(folder: Path, text: str) -> list[str]:
-    (folder / "centre.toml").write_text(text)
+    (folder / "centre.toml").write_text(f"{text}\n[dialling]\nemergency = []\n")
     return [warning.key for warning in load(folder).warnings]
 
 
