@@ -22,8 +22,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 import msgspec
 import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from ari_app.ari import websocket as websockets
 from ari_app.ari.errors import (
     ApplicationRefused,
     AriError,
@@ -50,7 +51,6 @@ from ari_app.ari.models import (
     UnknownEvent,
     decode_event,
 )
-from ari_app.ari.websocket import WebSocket
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,6 +64,9 @@ T = TypeVar("T")
 LARGEST_MESSAGE_BYTES = 65_535
 # Answers are not bound by that: GET channels with 2,000 of them is about 1.5 MB.
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+# Messages read from the network before their turn: beyond that, the kernel and Asterisk hold them.
+UNREAD_LIMIT = 1_024
+CLOSE_LIMIT_S = 0.3
 DOWNLOAD_CHUNK_BYTES = 256 * 1024
 # An `allowed` filter drops these too unless it names them: commands would hang, and a rival go unnoticed.
 ALWAYS_ALLOWED = ("ApplicationReplaced", "RESTResponse")
@@ -189,7 +192,7 @@ class _Socket:
 
     def __init__(
         self,
-        websocket: WebSocket,
+        websocket: ClientConnection,
         app: str,
         on_event: Callable[[AnyEvent | UnknownEvent], None],
     ) -> None:
@@ -263,21 +266,20 @@ class _Socket:
     async def write(self) -> None:
         """Send what `send` hands over, in order. Raises LinkLost when the socket closes."""
         while True:
-            frames = [await self._outbox.get()]
-            while not self._outbox.empty():
-                frames.append(self._outbox.get_nowait())
+            frame = await self._outbox.get()
             try:
-                await self._websocket.send(*frames)
-            except websockets.Closed as error:
+                await self._websocket.send(frame, text=True)
+            except ConnectionClosed as error:
                 raise LinkLost(f"{self.app}: the connection broke while sending") from error
 
     async def read(self) -> None:
         """Decode and hand over, without pause between frames already there. Raises LinkLost or Replaced."""
         while True:
             try:
-                message = await self._websocket.receive()
-            except websockets.Closed as error:
-                raise LinkLost(f"{self.app}: Asterisk closed the connection (code {error.code})") from None
+                message = await self._websocket.recv(decode=False)
+            except ConnectionClosed:
+                code = self._websocket.close_code
+                raise LinkLost(f"{self.app}: Asterisk closed the connection (code {code})") from None
             event = decode_event(message)
             if type(event) is RESTResponse:
                 self._answer(event)
@@ -554,13 +556,23 @@ class AriLink:
             await asyncio.gather(*(socket.close() for socket in opened))
 
     async def _open(self, app: str, on_event: Callable[[AnyEvent | UnknownEvent], None]) -> _Socket:
-        url = f"{self.settings.base_url}/events?{urlencode({'app': app})}"
+        url = f"ws{self.settings.base_url.removeprefix('http')}/events?{urlencode({'app': app})}"
         try:
             async with asyncio.timeout(self.settings.connect_timeout_s):
-                websocket = await websockets.connect(url, self._headers(), limit_bytes=LARGEST_ANSWER_BYTES)
-        except websockets.Refused as error:
-            raise self._refusal(error.status, app) from None
-        except OSError as error:  # TimeoutError is one, too
+                websocket = await connect(
+                    url,
+                    additional_headers=self._headers(),
+                    compression=None,
+                    proxy=None,
+                    open_timeout=None,
+                    ping_interval=None,  # `_watch` asks more often, and whether ARI answers
+                    close_timeout=CLOSE_LIMIT_S,
+                    max_size=LARGEST_ANSWER_BYTES,
+                    max_queue=UNREAD_LIMIT,
+                )
+        except InvalidStatus as error:
+            raise self._refusal(error.response.status_code, app) from None
+        except (OSError, InvalidHandshake) as error:  # TimeoutError is an OSError, too
             raise AsteriskUnreachable(
                 f"no connection to {self.settings.base_url} ({error or 'no answer'}); is Asterisk running, "
                 "with enabled=yes, bindaddr and bindport as here in its http.conf?"

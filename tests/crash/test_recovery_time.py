@@ -12,9 +12,9 @@ from tests.asterisk.harness.sipp import CallerScript, Sipp
 from tests.crash.rig import Desk, until
 
 STARTS = 3
-LIMIT_S, CPU_LIMIT_S = 0.5, 0.4
+LIMIT_S = 0.5
 """From process start to matching, without the time for which the process was ready to run and other processes
-had the processors: where other tests run beside this one, the clock is about them. And processor time."""
+had the processors: where other tests run beside this one, the clock is about them."""
 
 
 @pytest.mark.parametrize("calls", [0, 200])
@@ -46,7 +46,6 @@ async def test_time_from_process_start_to_matching(desk: Desk, calls: int) -> No
     print(f"without waiting for a processor {in_ms(alone_s)}, of that comparing with", end=" ")
     print(f"Asterisk {sorted(own_ms)}; processor {in_ms(cpu_s)}")
     assert {c.id: c.entered_ns for c in board.floor().state.calls.values()} == entered, "nobody is lost"
-    assert min(cpu_s) < CPU_LIMIT_S
     assert min(alone_s) < LIMIT_S
     if sipp is not None:
         await sipp.stop()
