@@ -32,8 +32,8 @@ class _Entry:
 
 
 class PinDesk:
-    """One collector for each phone that is asked. ``in_session`` tells whether a channel is an agent's
-    feature-code call, whose digits are nobody else's business even when no PIN is being asked."""
+    """One collector for each phone that is asked. ``is_private`` tells whether a channel is an agent's
+    feature-code call whose digits are nobody else's business, even when no PIN is being asked."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class PinDesk:
         clock: Clock,
         submit: Callable[[m.AnyInput], None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        in_session: Callable[[str], bool],
+        is_private: Callable[[str], bool],
         stop: Callable[[m.StopPlay], None],
     ) -> None:
         self._book = book
         self._clock = clock
         self._submit = submit
         self._spawn = spawn
-        self._in_session = in_session
+        self._is_private = is_private
         self._stop = stop
         self._entries: dict[str, _Entry] = {}
 
@@ -70,7 +70,7 @@ class PinDesk:
         """A key was pressed. True if it is (or may be) part of a PIN and must go nowhere else."""
         entry = self._entries.get(channel)
         if entry is None:
-            return self._in_session(channel)
+            return self._is_private(channel)
         if entry.playback:
             self._stop(m.StopPlay(entry.playback))
             entry.playback = ""

@@ -24,7 +24,7 @@ from ari_app.ari.errors import AriError
 from ari_app.ari.translate import ALLOWED_EVENTS, Translator
 from ari_app.attributes import Attributes
 from ari_app.callers import Callers, MemoryAway
-from ari_app.core import messages as m, why
+from ari_app.core import codes, messages as m, why
 from ari_app.core.floor import Floor
 from ari_app.core.refusal import refusal
 from ari_app.core.staff import Departure, departures
@@ -82,7 +82,7 @@ class Service:
             self._clock,
             self.engine.submit,
             self._spawn,
-            lambda channel: channel in floor.state.sessions,
+            lambda channel: codes.is_private(floor, channel),
             self._run_effect,
         )
         self._translator = Translator(entries(loaded), self._people.arriving, self._pins.take)

@@ -159,6 +159,13 @@ def _choices(floor: Floor, agent: Agent) -> list[str]:
     return list(queue.dispositions) if queue else []
 
 
+def is_private(floor: Floor, channel: str) -> bool:
+    """Whether keys pressed on this channel may belong to a PIN: in a session, but for the choice of a
+    disposition."""
+    session = floor.state.sessions.get(channel)
+    return session is not None and session.stage != "choose"
+
+
 def digit(floor: Floor, session: Session, key: str, now_ns: int) -> m.Step:
     """A key in a session: 1 is the queue's first disposition, 2 its second, and so on."""
     agent = floor.state.agents.get(session.agent)

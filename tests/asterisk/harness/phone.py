@@ -414,6 +414,7 @@ class Phone:
         self.name, self.account, self.tone = name, account, tone
         self.policy: Policy = answers()
         self.lines = 1
+        self.answers_options = True
         self.calls: list[Call] = []
         """Every call, oldest first."""
         self.first_sequence: int | None = None
@@ -606,6 +607,8 @@ class Phone:
             self._opening[call_id] = asyncio.Event()
             self.endpoint.answer(request, request.response(100, ""))
             self.spawn(self._called(request))
+        elif request.method == "OPTIONS" and not self.answers_options:
+            pass  # as a phone that is there and deaf to it
         elif request.method in ("OPTIONS", "NOTIFY"):
             self.endpoint.answer(request, request.response(200, secrets.token_hex(6), ALLOW))
         elif request.method != "ACK":
