@@ -13,7 +13,8 @@ from pathlib import Path
 
 from scripts.benches._common import arguments, machine, report, write_raw
 from tests.chaos.campaign import Campaign, Result
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.faults import Fault
+from tests.chaos.long_faults import ALL
 from tests.chaos.world import world
 
 SEED = 20_261_122
@@ -21,12 +22,12 @@ SEED = 20_261_122
 
 def wanted(options: argparse.Namespace) -> list[tuple[Fault, int]]:
     """The faults to inject, and how often."""
-    names = {fault.name for fault in FAULTS}
+    names = {fault.name for fault in ALL}
     if unknown := set(options.only) - names:
         raise SystemExit(
             f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(sorted(names))}"
         )
-    chosen = [fault for fault in FAULTS if not options.only or fault.name in options.only]
+    chosen = [fault for fault in ALL if not options.only or fault.name in options.only]
     counts = [(f, f.short if options.short else round(f.long * options.share)) for f in chosen]
     return [(fault, count or (1 if options.only else 0)) for fault, count in counts]
 
@@ -38,6 +39,9 @@ async def run(faults: Sequence[tuple[Fault, int]], seed: int, raw: Path | None) 
         campaign = Campaign(made)
         for fault, count in faults:
             if not count:
+                continue
+            if reason := fault.impossible():
+                print(json.dumps({"fault": fault.name, "skipped": reason}), file=sys.stderr, flush=True)
                 continue
             began = time.monotonic()
             with contextlib.suppress(KeyboardInterrupt):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .checker import Checker, Findings
+from .crowd import Crowd
 from .faults import Fault
 from .load import Load
 from .world import World
@@ -23,6 +24,9 @@ class Result:
     recovery_ms: list[float]
     findings: Findings
     rss_mb: float = 0.0
+    base_mb: float = 0.0
+    left_mb: float = 0.0
+    more: dict[str, object] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, object]:
@@ -40,11 +44,14 @@ class Result:
             "offer_p50_ms": round(percentile(found.offers_ms, 0.5), 1),
             "offer_p99_ms": round(percentile(found.offers_ms, 0.99), 1),
             "rss_mb": round(self.rss_mb),
+            "grown_mb": round(max(0.0, self.rss_mb - self.base_mb)),
+            "grown_after_mb": round(max(0.0, self.left_mb - self.base_mb)),
             "worst_gap_ms": round(max(found.gaps_ms, default=0.0)),
             "longest_silence_ms": round(max(found.silences_ms, default=0.0)),
             "outcomes": dict(found.outcomes),
             "left_alone_ms": round(max(found.left_alone_ms, default=0.0)),
             "problems": len(self.problems),
+            **self.more,
         }
 
 
@@ -73,6 +80,9 @@ class Campaign:
         checker, node = Checker(world, load), world.node()
         recoveries: list[float] = []
         problems: list[str] = []
+        world.figures.clear()
+        world.rss_mb = base_mb = world.memory_mb()
+        crowd = await Crowd.come(world, faults[0].crowd)
         load.begin()
         await asyncio.sleep(WARM_UP_S)
         for number, fault in enumerate(faults, 1):
@@ -80,6 +90,7 @@ class Campaign:
             recoveries.append(await fault.inject(world, load, world.dice) * 1e3)
             problems += await self._agree(checker, f"{fault.name} (number {number})")
         await load.end()
+        problems += await crowd.leave()
         if world.node() != node:
             checker.apart_nodes.add(node)
         world.note_memory()
@@ -87,12 +98,13 @@ class Campaign:
         problems += found.problems
         if not load.racing and found.calls > 15 and not found.gaps_ms:
             problems.append("nobody talked to anybody")
-        return Result(name, len(faults), recoveries, found, world.rss_mb, problems)
+        memory = (world.rss_mb, base_mb, world.memory_mb())
+        return Result(name, len(faults), recoveries, found, *memory, dict(world.figures), problems)
 
     async def _run(self, tamper: str) -> None:
         """The Cordboard that this round is about."""
         world = self.world
-        wanted = f"{tamper}={world.stack.state_dir / 'clock'}" if tamper else ""
+        wanted = f"{tamper}={world.argument}" if tamper else ""
         if world.tamper != wanted:
             await world.stop()
             await world.start(wanted)

@@ -207,7 +207,7 @@ class Checker:
         for row in rows:
             if row["node"] not in self.apart_nodes:
                 by_number.setdefault(row["caller"] or "", []).append(row)
-        known = {p.number for p in self.load.patrons}
+        known = {p.number for p in self.load.patrons} | set(self.world.crowd)
         for number, theirs in by_number.items():
             if number not in known:
                 found.say(f"the ledger knows a caller who never called: {theirs}")

@@ -23,7 +23,8 @@ Inject = Callable[[World, Load, random.Random], Awaitable[float]]
 class Fault:
     """``short``, ``long``: how often in the short and the long run. ``tamper``: what runs instead of
     Cordboard. ``pause_s``: between two of them. ``misdeeds``: callers and agents misbehave meanwhile;
-    ``racing``: they hang up and answer in one instant.
+    ``racing``: they hang up and answer in one instant. ``crowd``: so many more callers wait meanwhile.
+    ``impossible``: says why it cannot be injected here; "" if it can.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Fault:
     pause_s: tuple[float, float] = (0.8, 2.5)
     misdeeds: bool = False
     racing: bool = False
+    crowd: int = 0
+    impossible: Callable[[], str] = str
 
 
 async def killed(world: World, _: Load, dice: random.Random) -> float:
@@ -259,7 +262,7 @@ async def poisoned(world: World, _: Load, __: random.Random) -> float:
 async def clock_stepped(world: World, _: Load, dice: random.Random) -> float:
     """Cordboard's wall clock goes an hour forth or back (see ``tampered.clock``)."""
     with world.broken("clock_stepped", deaf=False):
-        (world.stack.state_dir / "clock").write_text(str(dice.choice((3_600, -3_600, 0))))
+        world.argument.write_text(str(dice.choice((3_600, -3_600, 0))))
         if dice.random() < 0.3:
             with world.broken("clock_stepped"):
                 world.centre.cordboard.kill()

@@ -1,20 +1,26 @@
 """Cordboard with something wrong in it: ``python -m tests.chaos.tampered NAME[+NAME...][=FILE] run ...``.
 
 Two kinds. SABOTAGE breaks the product, to see that the checker notices. TRIGGERS let a fault come from
-inside: an exception in the core, a wall clock that is stepped (``clock=FILE``; the file holds seconds).
+inside: an exception in the core, a wall clock that is stepped (``clock=FILE``; the file holds seconds), its
+death at an exact point (``dies=FILE``; the file holds how many points from now).
 The product's own code is as it is; it is changed in this process alone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ari_app import __main__ as program, engine
+from ari_app import __main__ as program, engine, service
+from ari_app.ari.client import _Socket
 from ari_app.ari.effects import AriEffects
 from ari_app.core import messages as m, step as decider
 from ari_app.core.floor import Floor
@@ -119,6 +125,50 @@ def clock(file: str) -> None:
     time.time_ns = lambda: real_ns() + off_s() * 1_000_000_000
 
 
+class Death:
+    """kill -9 of itself at the nth point after the file was written anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._seen, self._left = path, 0, 0
+
+    def at(self, point: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            written_ns = self._path.stat().st_mtime_ns
+            if written_ns != self._seen:
+                self._seen, self._left = written_ns, int(self._path.read_text() or 0)
+        self._left -= 1
+        if self._left == 0:
+            with self._path.with_name("died_at").open("a") as told:
+                told.write(point + "\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies(file: str) -> None:
+    """Points: before and after each append, each effect, each frame to Asterisk and each of its answers."""
+    death = Death(Path(file))
+
+    def around(owner: type, name: str, what: Callable[..., str]) -> None:
+        whole = getattr(owner, name)
+
+        @functools.wraps(whole)
+        def cut(self: Any, *args: Any) -> Any:
+            death.at(f"before {what(*args)}")
+            result = whole(self, *args)
+            death.at(f"after {what(*args)}")
+            return result
+
+        setattr(owner, name, cut)
+
+    around(Journal, "append", lambda _epoch, entries, _seq: f"append of {_last_event(entries)}")
+    around(service.Service, "_run_effect", lambda effect: f"effect {type(effect).__name__}")
+    around(_Socket, "send", lambda method, *_: f"command {method}")
+    around(_Socket, "_answer", lambda _: "answer")
+
+
+def _last_event(entries: Sequence[Entry]) -> str:
+    return type(entries[-1].events[-1]).__name__
+
+
 def _fields(event: Any) -> dict[str, Any]:
     return {name: getattr(event, name) for name in event.__struct_fields__}
 
@@ -136,7 +186,7 @@ SABOTAGE = {
         tears_the_talk,
     )
 }
-TRIGGERS = {f.__name__: f for f in (breaks_the_core, clock)}
+TRIGGERS = {f.__name__: f for f in (breaks_the_core, clock, dies)}
 
 
 def main() -> None:

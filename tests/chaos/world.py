@@ -34,13 +34,16 @@ from ari_app.deploy import stack as stacks
 from ari_app.deploy.child import Child
 from ari_app.deploy.console import Progress
 from ari_app.deploy.ports import free_port
+from ari_app.deploy.postgres import PostgresServer
 from ari_app.deploy.stack import Stack, StackOptions
 from ari_app.store.journal import Journal
 from ari_app.web.errors import NoAnswer, NotRunning
 from tests.asterisk.centre import HOST, Centre, Plan
 from tests.asterisk.harness import PhoneRoom
 from tests.asterisk.harness.programs import RUNTIME, asterisk_program
+from tests.crash.proxy import Proxy
 
+from .probe import Options, resident_mb
 from .wire import Wire
 
 MUSIC_HZ = 450
@@ -82,19 +85,39 @@ class Site(Plan):
 class World:
     """One running trial. Made by :func:`world`."""
 
-    def __init__(self, centre: Centre, wire: Wire, seed: int) -> None:
-        self.centre, self.wire, self.seed = centre, wire, seed
+    def __init__(self, centre: Centre, wire: Wire, road: Proxy, seed: int) -> None:
+        self.centre, self.wire, self.road, self.seed = centre, wire, road, seed
         self.stack = centre.stack
         self.dice = random.Random(seed)
         self.outages: list[Outage] = []
         self.tamper = ""
         self.rss_mb = 0.0
+        self.turn = 0
+        self.crowd: list[str] = []
+        """Numbers of those who only wait: the load does not know them."""
+        self.figures: dict[str, object] = {}
+        """What a fault has to tell besides the usual."""
 
     # ------------------------------------------------------------ Cordboard
 
     @property
     def journal(self) -> Path:
         return self.stack.state_dir / "journal.db"
+
+    @property
+    def argument(self) -> Path:
+        """The file that a tampered Cordboard is given."""
+        return self.stack.state_dir / "clock"
+
+    def database_url(self) -> str:
+        """PostgreSQL, by a road that can be made slow."""
+        there, ours = f":{self.postgres().port}/", f":{self.road.port}/"
+        assert there in self.stack.database_url
+        return self.stack.database_url.replace(there, ours)
+
+    def postgres(self) -> PostgresServer:
+        assert self.stack.postgres is not None
+        return self.stack.postgres
 
     def matched(self) -> int:
         """How often Cordboard has brought itself and Asterisk together, by its journal."""
@@ -111,7 +134,7 @@ class World:
         words = ["-m", "tests.chaos.tampered", tamper] if tamper else ["-m", "ari_app"]
         words += ["run", "--json-logs", "--definition", str(self.stack.options.definition)]
         words += ["--state-dir", str(self.stack.state_dir), "--ari-url", self.wire.ari_url]
-        environment = os.environ | {"DATABASE_URL": self.stack.database_url}
+        environment = os.environ | {"DATABASE_URL": self.database_url()}
         log = self.stack.state_dir / "cordboard.log"
         self.stack.cordboard = Child(
             "Cordboard",
@@ -206,11 +229,23 @@ class World:
         assert self.stack.asterisk is not None
         return self.stack.asterisk.pid
 
+    def memory_mb(self) -> float:
+        """What Cordboard and its shipper take at this instant."""
+        pid = self.centre.cordboard.pid
+        return resident_mb([pid, *descendants(pid)])
+
     def note_memory(self) -> None:
-        """Remember how much memory Cordboard takes, if that is more than before."""
-        for line in Path(f"/proc/{self.centre.cordboard.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                self.rss_mb = max(self.rss_mb, int(line.split()[1]) / 1024)
+        """Remember how much memory Cordboard takes with its shipper, if that is more than before."""
+        self.rss_mb = max(self.rss_mb, self.memory_mb())
+
+    def options(self, probe: Options) -> None:
+        """How SIP was answered meanwhile."""
+        took_ms = sorted(probe.took_ms)
+        self.figures |= {
+            "options": len(took_ms),
+            "options_lost": probe.lost,
+            "options_p99_ms": round(took_ms[int(0.99 * len(took_ms))], 1) if took_ms else None,
+        }
 
     def limit_files(self, limit_bytes: int) -> None:
         """No file of Cordboard's may be written beyond this (RLIMIT_FSIZE): with 0, as on a full disk."""
@@ -257,7 +292,7 @@ def _start_stack(folder: Path) -> Stack:
     definition = folder / "definition"
     definition.mkdir()
     (definition / "centre.toml").write_text(Site().toml())
-    first_rtp = random.randrange(10_000, 31_000, 500)
+    first_rtp = random.randrange(10_000, 31_000, 1_000)
     options = StackOptions(
         definition=definition,
         state_dir=folder / "s",
@@ -266,7 +301,7 @@ def _start_stack(folder: Path) -> Stack:
         sip_port=free_port("udp"),
         http_port=free_port(),
         ami_port=free_port(),
-        rtp_ports=(first_rtp, first_rtp + 499),
+        rtp_ports=(first_rtp, first_rtp + 999),
         durable=False,
     )
     stack = Stack(options, Progress(io.StringIO()))
@@ -291,10 +326,15 @@ async def world(seed: int, keep: Path | None = None) -> AsyncIterator[World]:
     with tempfile.TemporaryDirectory(prefix="cb-") as folder:
         stack = _start_stack(Path(folder))
         try:
-            async with PhoneRoom() as room, Wire(stack.options.http_port, random.Random(seed)) as wire:
+            assert stack.postgres is not None
+            async with (
+                PhoneRoom() as room,
+                Wire(stack.options.http_port, random.Random(seed)) as wire,
+                Proxy(stack.postgres.port) as road,
+            ):
                 room.tones.append(MUSIC_HZ)
                 stack.cordboard = Child("Cordboard", ["false"], log=stack.state_dir / "cordboard.log")
-                made = World(Centre(stack, Site(), room), wire, seed)
+                made = World(Centre(stack, Site(), room), wire, road, seed)
                 await made.start()
                 await made.ready()
                 yield made

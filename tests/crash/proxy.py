@@ -1,4 +1,4 @@
-"""A TCP proxy between Cordboard and Asterisk, whose connections can be cut or frozen."""
+"""A TCP proxy between Cordboard and Asterisk (or PostgreSQL): its connections can be cut, frozen or slow."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ class Proxy:
         self.port = 0
         self.opened = 0
         self.refuses = False
+        self.delay_s = 0.0
+        """How long each piece takes, in either direction."""
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
@@ -70,6 +72,7 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):  # cut: the other direction ends, too
             while data := await source.read(65_536):
+                await asyncio.sleep(self.delay_s)
                 await self._flows.wait()
                 target.write(data)
                 await target.drain()
