@@ -143,7 +143,9 @@ async def _small_disk(world: World) -> AsyncIterator[Path]:
     await asyncio.to_thread(postgres.stop)
     data.rename(aside)
     data.mkdir(mode=0o700)
-    size_kb = int((await _run("du", "-sk", str(aside))).split()[0]) + 4_096
+    size_kb = (
+        int((await _run("du", "-sk", str(aside))).split()[0]) + 49_152
+    )  # room for three files of its log
     await _run("mount", "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(data))
     try:
         os.chown(data, owner.st_uid, owner.st_gid)
