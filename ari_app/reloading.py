@@ -27,6 +27,7 @@ from ari_app.core import messages as m
 from ari_app.core.floor import Floor
 from ari_app.differences import differences
 from ari_app.engine import Engine
+from ari_app.lamps import Lamps
 from ari_app.pin_entry import PinDesk
 from ari_app.pins import PinBook
 from ari_app.problems import DefinitionErrors
@@ -62,6 +63,7 @@ class Reloader:
         translator: Translator,
         pins: PinDesk,
         callers: Callers,
+        lamps: Lamps,
     ) -> None:
         self.loaded = loaded
         self._settings = found
@@ -70,6 +72,7 @@ class Reloader:
         self._translator = translator
         self._pins = pins
         self._callers = callers
+        self._lamps = lamps
         self._one_at_a_time = asyncio.Lock()
 
     async def reload(self, *, dry_run: bool = False) -> Reloaded:
@@ -117,6 +120,7 @@ class Reloader:
         given = m.DefinitionGiven(new.definition, new.digest)
         self._engine.submit(given)
         self._callers.use(new)
+        self._lamps.use(on=new.site.sip.lamps)
         self._translator.entries = entries(new)
         self._pins.use(PinBook(new.site.pins, secrets.pins))
         self.loaded = new

@@ -30,6 +30,7 @@ from ari_app.core.refusal import refusal
 from ari_app.core.staff import Departure, departures
 from ari_app.engine import Engine
 from ari_app.front import Front
+from ari_app.lamps import Lamps
 from ari_app.log import log_event
 from ari_app.people import People
 from ari_app.pin_entry import PinDesk
@@ -98,8 +99,16 @@ class Service:
         )
         self._link.subscriptions.update(endpoints(loaded))
         self._callers = Callers(loaded, self._people, self._attributes)
+        self._lamps = Lamps(self.engine, self._link, on=loaded.site.sip.lamps)
         self._reloader = Reloader(
-            settings, loaded, self.engine, self._link, self._translator, self._pins, self._callers
+            settings,
+            loaded,
+            self.engine,
+            self._link,
+            self._translator,
+            self._pins,
+            self._callers,
+            self._lamps,
         )
         self._test_line = Line(self._link, self._link.settings.event_app)
         self._ami = AmiAdapter(
@@ -143,6 +152,7 @@ class Service:
                 tasks.create_task(self._ami.run())
                 tasks.create_task(self._close_gaps())
                 tasks.create_task(self._keep_house())
+                tasks.create_task(self._lamps.run())
                 tasks.create_task(self._keep_hours())
                 tasks.create_task(self._serve_people(tasks))
                 if address := self.settings.agi:
@@ -324,6 +334,7 @@ class Service:
 
     def _on_event(self, at_ns: int, event: m.AnyEvent) -> None:
         self._people.on_event(event)
+        self._lamps.on_event(event)
         self._callers.on_event(at_ns, event)
         self._recent.add(at_ns, (event,))
         self._front.on_event(at_ns, event)

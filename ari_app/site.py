@@ -84,6 +84,8 @@ class Sip(Struct, frozen=True, forbid_unknown_fields=True):
     external_address: str = ""
     local_nets: tuple[str, ...] = ()
     tls: Tls | None = None
+    lamps: bool = False
+    """Whether agents' phones may watch agents and queues (BLF)."""
 
 
 class Fallback(Struct, frozen=True, forbid_unknown_fields=True):

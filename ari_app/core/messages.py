@@ -615,6 +615,12 @@ VERSIONS: dict[str, int] = {}
 """Event kinds whose version is above 1. A reader of old rows upcasts by this number."""
 
 
+def agent_of(event: Event) -> str:
+    """The agent an event is about; "" for none."""
+    found: str = getattr(event, "agent", "")
+    return found
+
+
 def version_of(event: Event) -> int:
     """The version of this event's meaning, 1 unless ``VERSIONS`` says more."""
     return VERSIONS.get(type(event).__name__, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ari_app.config import Loaded
-from ari_app.deploy.render import Block, RenderError, dialplan, fill, templates_dir
+from ari_app.deploy.render import LAMP_MODULES, Block, RenderError, dialplan, fill, templates_dir
 from ari_app.secrets_file import Secrets
 from ari_app.settings import RUNTIME_FILE
 
@@ -126,6 +126,7 @@ def _files(loaded: Loaded, secrets: Secrets) -> Mapping[str, str]:
             "numbers": Block(calls.numbers),
             "codes": Block(calls.codes),
             "contexts": Block(calls.contexts),
+            "lamps": Block(calls.lamps),
         },
         "ari_cordboard.conf": {"password": secrets.ari_password},
         "manager_cordboard.conf": {"password": secrets.ami_password},
@@ -153,7 +154,9 @@ def _endpoint(name: str) -> str:
 
 def _modules(loaded: Loaded) -> str:
     text = _template("modules_cordboard.conf")
-    return text + ("load = app_voicemail.so\n" if loaded.site.fallback.kind == "voicemail" else "")
+    wanted: tuple[str, ...] = ("app_voicemail",) if loaded.site.fallback.kind == "voicemail" else ()
+    wanted += LAMP_MODULES[:2] if loaded.site.sip.lamps else ()
+    return text + "".join(f"load = {module}.so\n" for module in wanted)
 
 
 def needed_modules() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ari_app import certificates
 from ari_app.config import Loaded, load
+from ari_app.core import lamps
 from ari_app.deploy import own_calls
 from ari_app.deploy.block import Block as Block  # noqa: PLC0414
 from ari_app.deploy.music import prepare_music
@@ -41,6 +42,17 @@ PLAIN_FILES = tuple(
         "udptl",
         "websocket_client",
     )
+)
+
+
+LAMP_MODULES = (
+    *(
+        "res_stasis_device_state",
+        "res_ari_device_states",
+        "res_pjsip_outbound_publish",
+        "res_pjsip_exten_state",
+    ),
+    *("res_pjsip_dialog_info_body_generator", "res_pjsip_pidf_body_generator"),
 )
 
 
@@ -147,6 +159,7 @@ class Dialplan:
 
     numbers: str
     codes: str
+    lamps: str
     contexts: str
 
 
@@ -232,6 +245,7 @@ class _Renderer:
         contexts = (self._templates / "cordboard-contexts.conf").read_text()
         return Dialplan(
             numbers=str(doors["numbers"]),
+            lamps=str(doors["lamps"]),
             codes=str(doors["codes"]),
             contexts=fill(contexts, self._contexts(), "cordboard-contexts.conf"),
         )
@@ -367,6 +381,8 @@ class _Renderer:
             reasons.append(("who may dial out", ("func_dialplan",)))
         if self._site.fallback.kind == "voicemail":
             reasons.append(("the fallback takes messages", ("app_voicemail",)))
+        if self._site.sip.lamps:
+            reasons.append(("lamps on phones: device states, hints and what SUBSCRIBE is told", LAMP_MODULES))
         lines = [f"; {why}\n" + "".join(f"load = {name}.so\n" for name in names) for why, names in reasons]
         return Block("".join(lines))
 
@@ -468,8 +484,12 @@ class _Renderer:
             caller_id=Block(caller_id),
             media=self._media(phone.encryption, phone.transport),
             agent=self._agent_of(name),
+            lamps=self._part("lamps-phone.conf") if self._lamps_at(phone) else "",
             secret=self._secrets.phones[name],
         )
+
+    def _lamps_at(self, phone: Phone) -> bool:
+        return self._site.sip.lamps and phone.role == "agent"
 
     def _agent_of(self, phone: str) -> Block:
         """Tells the dialplan whose phone it is: what may be dialled depends on it."""
@@ -561,7 +581,18 @@ class _Renderer:
             ),
             "own_doors": Block("".join(f"include => {door}\n" for door in own_calls.doors(self._site))),
             "own_calls": Block(own_calls.contexts(self._definition, self._site, self._part)),
+            "lamps": self._lamps(),
         }
+
+    def _lamps(self) -> Block:
+        """Hints: what a phone may watch, under each name it may be watched by."""
+        if not self._site.sip.lamps:
+            return Block("")
+        watched = [(agent, lamps.agent_device(agent)) for agent in self._definition.agents]
+        watched += [(ext, lamps.agent_device(agent)) for agent, ext in self._site.extensions.items()]
+        watched += [(f"queue-{queue}", lamps.queue_device(queue)) for queue in self._definition.queues]
+        hints = "".join(self._part("lamp.conf", name=name, device=device) for name, device in watched)
+        return self._part("lamps.conf", hints=Block(hints))
 
     def _contexts(self) -> dict[str, object]:
         return {

@@ -85,11 +85,17 @@ class Plan:
     absolute_timeout_s: int = 120
     more: str = ""
     """Further tables, as TOML."""
+    service_level_s: float = 20.0
+    lamps: bool = False
     of_agent: Mapping[str, str] = field(default_factory=dict)
     """Agent -> further keys of theirs, as TOML."""
 
     def toml(self) -> str:
-        parts = [_CENTRE.format(plan=self, record=str(self.record).lower(), host=PROVIDER_HOST)]
+        parts = [
+            _CENTRE.format(
+                plan=self, record=str(self.record).lower(), lamps=str(self.lamps).lower(), host=PROVIDER_HOST
+            )
+        ]
         for agent in self.agents:
             queues = 'queues = ["sales", "support"]'
             parts.append(f'[agents.{agent}]\nname = "{agent.title()}"\nphone = "{agent}"\n{queues}')
@@ -115,6 +121,7 @@ pin_lock_s = {plan.pin_lock_s}
 after_s = {plan.fallback_s}
 [sip]
 tcp = false
+lamps = {lamps}
 [flows.main]
 start = "greeting"
 [flows.main.nodes.greeting]
@@ -181,6 +188,7 @@ max_misses = {plan.max_misses}
 record = {record}
 [queues.support]
 name = "Support"
+service_level_s = {plan.service_level_s}
 ring_timeout_s = {plan.ring_timeout_s}
 wrap_up_s = 0
 retry_pause_s = {plan.retry_pause_s}
@@ -478,21 +486,21 @@ class Centre:
 
     # ------------------------------------------------------------ Asterisk
 
-    def _ari(self, path: str) -> Any:
-        """GET over HTTP (404 gives None). Another application name is not needed to look."""
+    def _ari(self, path: str, method: str = "GET") -> Any:
+        """Over HTTP (404 gives None). Another application name is not needed to look."""
         url = f"http://{HOST}:{self.stack.options.http_port}/ari/{path}"
         secret = base64.b64encode(f"cordboard:{self._secrets['ari']['password']}".encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {secret}"})
+        request = urllib.request.Request(url, method=method, headers={"Authorization": f"Basic {secret}"})
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
-                return json.load(answer)
+                return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             raise
 
-    async def ari(self, path: str) -> Any:
-        return await asyncio.to_thread(self._ari, path)
+    async def ari(self, path: str, method: str = "GET") -> Any:
+        return await asyncio.to_thread(self._ari, path, method)
 
     async def rx(self, command: str) -> str:
         assert self.stack.asterisk is not None

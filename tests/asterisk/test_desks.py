@@ -15,6 +15,8 @@ PROVIDER = ("127.0.0.3", free_port("udp"))
 PLAN = Plan(
     agents=("alice", "bob"),
     of_agent={"alice": 'extension = "21"', "bob": 'extension = "22"\ndirect = "+4930722"'},
+    lamps=True,
+    service_level_s=1.0,
     more=f"""
 [dialling]
 inside = true
@@ -232,3 +234,54 @@ async def test_an_agent_on_a_queues_call_is_called_directly_from_outside(centre:
         ("bob", "in", "", "provider", False),
         ("bob", "in", "", "provider", True),
     ]
+
+
+# ---------------------------------------------------------------- lamps
+
+
+async def test_a_key_on_a_phone_shows_an_agent_and_a_queue(centre: Centre) -> None:
+    """By SUBSCRIBE: 22 is bob, by his name as well; a queue's key blinks after its service level (1 s)."""
+    alice, bob = await centre.agent("alice", signed_in=False), await centre.agent("bob", answers(0.3))
+    ann = await centre.caller("ann")
+    for extension in ("22", "bob", "queue-support"):
+        assert await alice.subscribe(extension) == 200
+    assert await alice.subscribe("nobody") == 404
+    await alice.is_told("22", "terminated")
+    call = await ann.dial("250")
+    await hears(call, bob)
+    await alice.is_told("22", "confirmed")
+    await alice.is_told("bob", "confirmed")
+    assert alice.told["22"] == ["terminated", "early", "confirmed"]
+    await call.hang_up()
+    await centre.agent_is("bob", "ready")
+    await alice.is_told("22", "terminated")
+    await centre.act("bob", "pause", "lunch")
+    await alice.is_told("22", "confirmed")
+    assert (await centre.ari("deviceStates/Stasis:cordboard-agent-bob"))["state"] == "ONHOLD"
+    await centre.act("bob", "sign_out")
+    await alice.is_told("22", "terminated")
+    waits = await ann.dial("250")
+    await waits.answered()
+    await alice.is_told("queue-support", "confirmed")
+    await alice.is_told("queue-support", "early")
+    await waits.hang_up()
+    await alice.is_told("queue-support", "terminated")
+
+
+async def test_lamps_are_right_after_a_restart_of_either_side(centre: Centre) -> None:
+    centre.expected_in_log = RESTART
+    alice = await centre.agent("alice")
+    bob = await centre.agent("bob", signed_in=False)
+    assert await bob.subscribe("21") == 200
+    await bob.is_told("21", "terminated")
+    centre.kill_cordboard()
+    states = "deviceStates/Stasis:cordboard-agent-alice"
+    await centre.ari(f"{states}?deviceState=INUSE", "PUT")  # what a gap may leave behind
+    await bob.is_told("21", "confirmed")
+    await centre.start_cordboard()
+    await bob.is_told("21", "terminated")
+    call = await alice.dial("22")
+    await hears(call, bob)
+    await bob.is_told("21", "confirmed")
+    await call.hang_up()
+    await bob.is_told("21", "terminated")

@@ -9,6 +9,7 @@ import pytest
 from ari_app import config
 from ari_app.config import DefinitionErrors
 from ari_app.deploy import render
+from ari_app.deploy.existing import render_existing
 from ari_app.secrets_file import Secrets
 
 BASE = """\
@@ -108,3 +109,23 @@ def test_by_country(tmp_path: Path) -> None:
     text = rendered(tmp_path, 'country = "GB"\n')
     assert "exten => 999,1" in text
     assert "exten => 911,1" not in text
+
+
+def test_lamps_are_only_there_if_asked_for(tmp_path: Path) -> None:
+    assert "hint" not in rendered(tmp_path, "")
+    text = rendered(tmp_path, "[sip]\nlamps = true\n")
+    for name, device in (("bob", "agent-bob"), ("22", "agent-bob"), ("queue-sales", "queue-sales")):
+        assert f"exten => {name},hint,Stasis:cordboard-{device}\n" in text
+
+
+def test_an_existing_pbx_gets_the_hints_and_nothing_that_dials(tmp_path: Path) -> None:
+    text = BASE.replace('phone = "bob"', 'endpoint = "201"').replace("[phones.bob]\n", "")
+    (tmp_path / "a.toml").write_text(f"{text}inside = true\n[sip]\nlamps = true\n")
+    loaded = config.load(tmp_path)
+    secrets = Secrets.load_or_create(tmp_path / "secrets", loaded.site, ("bob",))
+    render_existing(loaded, secrets, tmp_path / "out", "asterisk")
+    dialplan = (tmp_path / "out/extensions_cordboard.conf").read_text()
+    assert "exten => 22,hint,Stasis:cordboard-agent-bob\n" in dialplan
+    assert "cordboard-emergency" not in dialplan
+    assert "Dial(" not in dialplan
+    assert "load = res_ari_device_states.so" in (tmp_path / "out/modules_cordboard.conf").read_text()

@@ -4,6 +4,7 @@ All times are CLOCK_MONOTONIC nanoseconds, comparable with the ear's.
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -429,6 +430,9 @@ class Phone:
         self._to_the_end: list[asyncio.Task[None]] = []
         self._errors: list[BaseException] = []
         self._arrived, self._taken = asyncio.Condition(), 0
+        self._heard = asyncio.Condition()
+        self.told: dict[str, list[str]] = {}
+        """Watched extension -> the states of its dialog, oldest first."""
         self._registered = False
         self._register_id, self._register_cseq = secrets.token_hex(8), 0
 
@@ -533,6 +537,28 @@ class Phone:
             extra = [(answer, sip.authorization(response.header(asked), method, uri, *credentials))]
         return response
 
+    async def subscribe(self, extension: str, expires_s: int = 300) -> int:
+        """Watch an extension (RFC 4235, as a BLF key does); what the server says of it is in ``told``.
+
+        Returns the response's status. 0 seconds: no longer.
+        """
+        host = f"{self.account.host}:{self.account.port}"
+        sender = f"<sip:{self.account.user}@{self.account.host}>"
+        headers = [
+            ("max-forwards", "70"),
+            ("from", f"{sender};tag={secrets.token_hex(6)}"),
+            ("to", f"<sip:{extension}@{host}>"),
+            ("call-id", f"{extension}-{secrets.token_hex(6)}"),
+            ("contact", self.contact),
+            ("event", "dialog"),
+            ("accept", "application/dialog-info+xml"),
+            ("expires", str(expires_s)),
+        ]
+        uri = f"sip:{extension}@{host}"
+        response = await self._authenticated("SUBSCRIBE", uri, headers, "", self._register_request)
+        assert response.status is not None
+        return response.status
+
     async def dial(
         self,
         number: str,
@@ -591,6 +617,22 @@ class Phone:
         payload_type, event_type = (offer.payload_type, offer.event_type) if offer else (0, 101)
         return Sdp(self._media.host, voice.port, payload_type, event_type)
 
+    async def _note(self, notify: Message) -> None:
+        extension = re.search(r'<dialog id="([^"]+)"', notify.body)
+        state = re.search(r"<state>(\w+)</state>", notify.body)
+        assert extension is not None, notify.body
+        self.told.setdefault(extension[1], []).append(state[1] if state else "")
+        async with self._heard:
+            self._heard.notify_all()
+
+    async def is_told(self, extension: str, state: str, within_s: float = 5.0) -> None:
+        """Wait until the latest that is known of a watched extension is ``state``."""
+        try:
+            async with asyncio.timeout(within_s), self._heard:
+                await self._heard.wait_for(lambda: self.told.get(extension, [""])[-1] == state)
+        except TimeoutError:
+            raise AssertionError(f"{self.name}: {extension} is not {state}: {self.told}") from None
+
     # Requests from Asterisk.
 
     def _again_ok(self, response: Message) -> None:
@@ -610,6 +652,8 @@ class Phone:
         elif request.method == "OPTIONS" and not self.answers_options:
             pass  # as a phone that is there and deaf to it
         elif request.method in ("OPTIONS", "NOTIFY"):
+            if request.method == "NOTIFY" and "dialog-info" in request.body:
+                self.spawn(self._note(request))
             self.endpoint.answer(request, request.response(200, secrets.token_hex(6), ALLOW))
         elif request.method != "ACK":
             self.endpoint.answer(request, request.response(481, secrets.token_hex(6)))
