@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from msgspec import Struct
 
 from ari_app import certificates, pins
-from ari_app.core.definition import Flow, HangupNode, MenuNode, Node, PlayNode, QueueNode
+from ari_app.core.definition import Flow, HangupNode, MenuNode, Node, PlayNode, QueueNode, Target
 from ari_app.problems import Report
 from ari_app.site import Phone, Tls
 from ari_app.toml_lines import KeyPath
@@ -329,6 +329,12 @@ def _silent_loops(flow: Flow, reached: set[str]) -> Iterator[tuple[str, ...]]:
 # ---------------------------------------------------------------- queues, agents, phones
 
 
+def _chain(target: Target | None) -> Iterator[Target]:
+    while target is not None:
+        yield target
+        target = target.otherwise
+
+
 def _check_queues(draft: Draft, report: Report) -> None:
     served = {queue for agent in draft.agents.values() for queue in agent.queues}
     filled = {
@@ -340,8 +346,8 @@ def _check_queues(draft: Draft, report: Report) -> None:
     overflowing = {
         target.queue
         for queue in draft.queues.values()
-        for target in (getattr(queue.overflow, reason) for reason in queue.overflow.__struct_fields__)
-        if target is not None
+        for first in (getattr(queue.overflow, reason) for reason in queue.overflow.__struct_fields__)
+        for target in _chain(first)
     }
     for name, queue in draft.queues.items():
         path = ("queues", name)
@@ -484,6 +490,13 @@ def _check_codecs(codecs: tuple[str, ...], path: KeyPath, report: Report) -> Non
 
 def _check_trunks(draft: Draft, report: Report, folder: Path) -> None:
     for name, trunk in draft.trunks.items():
+        for index, pattern in enumerate(trunk.forwards_to):
+            if not re.fullmatch(r"\+?[0-9]{1,20}\*?", pattern):
+                report.error(
+                    ("trunks", name, "forwards_to", index),
+                    f"{pattern!r} is no number",
+                    'write a number, or a prefix with * at its end: "+4930*"',
+                )
         path = ("trunks", name)
         _check_codecs(trunk.codecs, path, report)
         if not HOST.fullmatch(trunk.server):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
-from ari_app.config_checks import NAME, check_sounds, meant, reference
+from ari_app.config_checks import NAME, NUMBER, check_sounds, meant, reference
 from ari_app.core.definition import (
     Flow,
     MenuNode,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ari_app.config import Draft
 
 REASONS: tuple[OverflowReason, ...] = get_args(OverflowReason)
-KINDS = ("queue", "flow", "fallback", "hangup")
+KINDS = ("queue", "flow", "number", "fallback", "hangup")
 
 
 def check(draft: Draft, report: Report) -> None:
@@ -61,7 +61,9 @@ def _check_target(draft: Draft, target: Target, path: KeyPath, report: Report) -
     named = [kind for kind in KINDS if getattr(target, kind)]
     if len(named) != 1:
         wrong = f"names {' and '.join(named)}" if named else "leads nowhere"
-        report.error(path, wrong, 'write one of queue = "...", flow = "...", fallback = true, hangup = true')
+        right = 'write one of queue = "...", flow = "...", number = "...", fallback = true, hangup = true'
+        report.error(path, wrong, right)
+    _check_number(draft, target, path, report)
     check_sounds(target.sounds, (*path, "sounds"), report)
     if target.queue:
         reference(draft, "queues", target.queue, (*path, "queue"), report)
@@ -75,6 +77,36 @@ def _check_target(draft: Draft, target: Target, path: KeyPath, report: Report) -
             )
     if target.node and not target.flow:
         report.error((*path, "node"), "is a node of no flow", "name the flow, too")
+
+
+def _check_number(draft: Draft, target: Target, path: KeyPath, report: Report) -> None:
+    """Only what the trunk's ``forwards_to`` names is dialled: toll fraud begins with what nobody forbade."""
+    if not target.number:
+        for key in ("trunk", "otherwise"):
+            if getattr(target, key):
+                report.error((*path, key), "belongs to a number", 'add number = "+49301234567"')
+        return
+    if not NUMBER.fullmatch(target.number):
+        report.error((*path, "number"), "is no number", 'use digits, with + in front: "+49301234567"')
+    elif target.number in draft.numbers:
+        right = "name the queue or flow instead: calls would come in again and again"
+        report.error((*path, "number"), "is a number of this centre", right)
+    elif not target.trunk:
+        report.error((*path, "trunk"), "is missing", "name the trunk over which the number is dialled")
+    elif reference(draft, "trunks", target.trunk, (*path, "trunk"), report):
+        trunk = draft.trunks.get(target.trunk)
+        if trunk is not None and not allowed(target.number, trunk.forwards_to):
+            right = f'add forwards_to = ["{target.number}"] to [trunks.{target.trunk}]'
+            report.error((*path, "number"), f"may not be dialled over {target.trunk}", right)
+    if not 1 <= target.ring_s <= 600:
+        report.error((*path, "ring_s"), f"is {target.ring_s:g}", "use 1 to 600 seconds")
+    if target.otherwise is not None:
+        _check_target(draft, target.otherwise, (*path, "otherwise"), report)
+
+
+def allowed(number: str, patterns: Iterable[str]) -> bool:
+    """Whether a number is one of ``patterns``, or begins as one that ends in * does."""
+    return any(number.startswith(p[:-1]) if p.endswith("*") else number == p for p in patterns)
 
 
 def _check_reasons(draft: Draft, queue: Queue, path: KeyPath, report: Report) -> None:
@@ -120,6 +152,8 @@ def _queues_behind(draft: Draft, target: Target) -> set[str]:
     """Queues a caller reaches from here who presses nothing."""
     if target.queue:
         return {target.queue}
+    if target.otherwise is not None:
+        return _queues_behind(draft, target.otherwise)
     flow = draft.flows.get(target.flow)
     return _silently(flow, target.node or flow.start) if flow is not None else set()
 
@@ -253,13 +287,6 @@ def overflow_of(value: Any, path: KeyPath, report: Report) -> dict[OverflowReaso
             report.error((*path, key), "is no reason to send a caller on", meant(key, REASONS))
         elif not isinstance(written, dict):
             report.error((*path, key), "must be a table", 'write { queue = "..." } or { fallback = true }')
-        elif "number" in written:
-            report.error(
-                (*path, key, "number"),
-                "Cordboard dials no numbers for callers",
-                'write fallback = true; with kind = "dial" in [fallback] Asterisk calls its target',
-            )
-            found[key] = {"fallback": True}
         else:
             found[key] = written
     return found

@@ -50,6 +50,8 @@ class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     register: bool = False
     match: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    forwards_to: tuple[str, ...] = ()
+    """What a queue's overflow may dial over it: numbers, or prefixes ending in *. Nothing unless named."""
     codecs: tuple[str, ...] = ("ulaw", "alaw")
 
     @property

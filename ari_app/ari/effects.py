@@ -128,7 +128,7 @@ class AriEffects:
             "context": AGENT_CONTEXT,
             "extension": "s",
             "priority": "1",
-            "callerId": self._display(effect.call, effect.queue_name),
+            "callerId": effect.shown or self._display(effect.call, effect.queue_name),
             "timeout": str(effect.timeout_s),
         }
         body = {"variables": {"FORWARD_CONTEXT": NO_FORWARDING}}
@@ -174,6 +174,8 @@ class AriEffects:
         match error:
             case None:
                 self._submit(m.OriginateDone(effect.leg, ok=True))
+                if effect.shown:
+                    self._watch(effect.leg)
             case OriginateRefused() | NotFound():
                 self._submit(m.OriginateDone(effect.leg, ok=False, error="unreachable"))
             case RequestTimedOut() | DuplicateId():
@@ -184,6 +186,19 @@ class AriEffects:
             case _:
                 log.warning("originate refused", leg=effect.leg, error=str(error))
                 self._submit(m.OriginateDone(effect.leg, ok=False, error="failed"))
+
+    def _watch(self, leg: str) -> None:
+        """Hear of a leg over a trunk before it is in Stasis: busy, gone. Nobody subscribes to trunks."""
+        path = f"applications/{self._link.settings.event_app}/subscription"
+        answer = self._link.send("POST", path, params={"eventSource": f"channel:{leg}"})
+        answer.add_done_callback(lambda done: self._watched(leg, done))
+
+    def _watched(self, leg: str, done: _Answer) -> None:
+        error = _error(done)
+        if isinstance(error, NotFound | Unprocessable):
+            self._submit(m.ChannelGone(leg))  # it was quicker
+        elif error is not None and not isinstance(error, LinkError):
+            log.warning("leg is not watched: its ring time decides", leg=leg, error=str(error))
 
     async def _read_leg(self, effect: m.Originate) -> None:
         # Served in order: if the originate made a channel, this finds it.

@@ -14,7 +14,7 @@ from ari_app.core import messages as m
 from ari_app.core.definition import Target
 from ari_app.core.errors import IllegalMove
 
-CallState = Literal["ivr", "waiting", "offered", "talking", "ended"]
+CallState = Literal["ivr", "waiting", "offered", "talking", "forwarding", "forwarded", "ended"]
 
 MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("ivr", m.NodeEntered): "ivr",
@@ -40,6 +40,14 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("talking", m.CallUnheld): "talking",
     ("talking", m.ConnectFailed): "waiting",
     ("talking", m.CallEnded): "ended",
+    ("ivr", m.ForwardMade): "forwarding",
+    ("forwarding", m.TimeoutRenewed): "forwarding",
+    ("forwarding", m.ForwardLapsed): "ivr",
+    ("forwarding", m.ForwardConnected): "forwarded",
+    ("forwarding", m.CallEnded): "ended",
+    ("forwarded", m.ForwardBridged): "forwarded",
+    ("forwarded", m.ForwardLapsed): "ivr",
+    ("forwarded", m.CallEnded): "ended",
 }
 """(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``."""
 
@@ -111,6 +119,9 @@ class Call(Struct):
     connected_ns: int = 0
     bridged: bool = False
     recording: str = ""
+    onward: int = 0
+    """How often the call was sent to a number outside; ``leg`` and ``bridge`` are that one's then."""
+    forward_until_ns: int = 0
     held_ns: int = 0
     """Since when the agent's phone has the caller on hold; 0 = it has not."""
 
@@ -155,6 +166,8 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             call.prefer, call.next_move_ns = event.prefer, event.next_move_ns
         case m.CallOverflowed():
             _overflowed(call, event)
+        case m.ForwardMade() | m.ForwardLapsed() | m.ForwardConnected() | m.ForwardBridged():
+            _forwarded(call, event)
         case m.TimeoutRenewed():
             call.renew_at_ns = event.renew_at_ns
         case m.OfferMade():
@@ -192,6 +205,22 @@ def _queued(call: Call, event: m.CallQueued, at_ns: int) -> None:
     call.prefer_note = event.prefer_note
     call.next_move_ns, call.then = event.next_move_ns, None
     call.playback, call.input_until_ns = "", 0
+
+
+def _forwarded(
+    call: Call, event: m.ForwardMade | m.ForwardLapsed | m.ForwardConnected | m.ForwardBridged
+) -> None:
+    match event:
+        case m.ForwardMade():
+            call.onward, call.leg, call.forward_until_ns = event.attempt, event.leg, event.until_ns
+            call.then, call.playback, call.node, call.bridged = event.target, "", "", False
+        case m.ForwardLapsed():
+            call.leg, call.bridge, call.bridged, call.forward_until_ns = "", "", False, 0
+            call.then, call.renew_at_ns = event.then, event.renew_at_ns
+        case m.ForwardConnected():
+            call.bridge, call.forward_until_ns = event.bridge, 0
+        case m.ForwardBridged():
+            call.bridged = True
 
 
 def _overflowed(call: Call, event: m.CallOverflowed) -> None:

@@ -99,8 +99,8 @@ class Relax(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a queue sends a caller on: exactly one of ``queue`` (the place is kept), ``flow`` (at
-    ``node``, or its start), ``fallback`` (the static one, voicemail among them) and ``hangup``.
-    ``sounds`` are said first."""
+    ``node``, or its start), ``number`` (over ``trunk``), ``fallback`` (the static one, voicemail among
+    them) and ``hangup``. ``sounds`` are said first."""
 
     queue: str = ""
     flow: str = ""
@@ -108,6 +108,12 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     fallback: bool = False
     hangup: bool = False
     sounds: tuple[str, ...] = ()
+    number: str = ""
+    trunk: str = ""
+    ring_s: float = 30.0
+    """How long the number rings."""
+    otherwise: Target | None = None
+    """If nobody takes the call at the number; the static fallback if nothing is said."""
 
 
 class Overflow(Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,6 +49,8 @@ class Originate(Effect, frozen=True):
     call: str
     queue_name: str
     timeout_s: int
+    shown: str = ""
+    """The caller id to show instead, to a number outside (``endpoint``: number@trunk)."""
 
 
 class Hangup(Effect, frozen=True):

@@ -21,13 +21,16 @@ Outcome = Literal[
     "rejected",
     "overflowed",
     "timed_out",
+    "forwarded",
 ]
-"""``overflowed`` and ``timed_out``: the queue's own rules led out of the centre (fallback, hang-up)."""
+"""``forwarded``: they talked at a number outside, where a queue's rules had sent the caller.
+``overflowed`` and ``timed_out``: the queue's own rules led out of the centre (fallback, hang-up)."""
 OwnDirection = Literal["in", "out"]
 OwnKind = Literal["", "inside", "outside", "emergency"]
 """What an agent's phone dialled by itself; "" for a call that came to it."""
 OpenState = Literal["open", "closed", "holiday"]
-EndedBy = Literal["caller", "agent", "system"]
+EndedBy = Literal["caller", "agent", "system", "outside"]
+"""``outside``: whoever talked with the caller at a number that is none of the centre's."""
 AgentStateName = Literal[
     "signed_out",
     "ready",

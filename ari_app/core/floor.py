@@ -22,8 +22,9 @@ from ari_app.core.errors import IllegalMove
 from ari_app.core.matcher import Matcher, Need, Rank
 from ari_app.core.stats import Stats
 
-DeadlineKind = Literal["renew", "menu", "ring", "wait", "wrap", "rest", "release", "session", "hours"]
-CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring", "wait")
+CallDeadline = Literal["renew", "menu", "ring", "wait", "forward"]
+DeadlineKind = CallDeadline | Literal["wrap", "rest", "release", "session", "hours"]
+CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring", "wait", "forward")
 OfWait = (
     m.NodeEntered
     | m.InputAwaited
@@ -32,6 +33,10 @@ OfWait = (
     | m.CallQueued
     | m.WaitAdvanced
     | m.CallOverflowed
+    | m.ForwardMade
+    | m.ForwardLapsed
+    | m.ForwardConnected
+    | m.ForwardBridged
     | m.TimeoutRenewed
 )
 OfBoth = (
@@ -88,6 +93,8 @@ OfRest = (
     | m.RecordingFinished
 )
 IN_LINE: frozenset[CallState] = frozenset({"waiting", "offered"})
+CONVERSING: frozenset[CallState] = frozenset({"talking", "forwarded"})
+"""In a bridge with somebody; no absolute time-out then."""
 AGENT_DEADLINES: tuple[DeadlineKind, ...] = ("wrap", "rest", "release")
 
 
@@ -190,6 +197,8 @@ class Floor:
         """Caller's channel -> call."""
         self.by_leg: dict[str, str] = {}
         """Agent's leg -> agent, until the leg is confirmed gone."""
+        self.onward: dict[str, str] = {}
+        """Leg to a number outside -> call."""
         self.others: dict[str, str] = {}
         """Channel that is none of ours -> the agent at whose phone it is."""
         self.definition = Definition()
@@ -210,6 +219,11 @@ class Floor:
     def call_of(self, channel: str) -> Call | None:
         """The live call of this caller's channel."""
         key = self.by_channel.get(channel)
+        return self.state.calls.get(key) if key else None
+
+    def forwarded_by(self, leg: str) -> Call | None:
+        """The call that this leg to a number outside rings or talks for."""
+        key = self.onward.get(leg)
         return self.state.calls.get(key) if key else None
 
     def agent_of(self, leg: str) -> Agent | None:
@@ -261,12 +275,14 @@ class Floor:
 
     def _deadline(self, kind: str, key: str) -> int:
         state = self.state
-        if kind in ("renew", "menu", "ring", "wait"):
+        if kind in CALL_DEADLINES:
             call = state.calls.get(key)
             if call is None:
                 return 0
             if kind == "renew":
-                return call.renew_at_ns if call.state != "talking" else 0
+                return call.renew_at_ns if call.state not in CONVERSING else 0
+            if kind == "forward":
+                return call.forward_until_ns
             if kind == "menu":
                 return call.input_until_ns
             if kind == "wait":
@@ -447,7 +463,13 @@ class Floor:
     ) -> None:
         call = self.state.calls[event.call]
         self._move(call, event, at_ns)
-        if isinstance(event, m.CallOverflowed):
+        if isinstance(event, m.ForwardMade):
+            self.onward[event.leg] = call.id
+            self._at("forward", call.id)
+        elif isinstance(event, m.ForwardLapsed):
+            self.onward.pop(event.leg, None)
+            self._at("renew", call.id)
+        elif isinstance(event, m.CallOverflowed):
             self.matcher.leave(call.id)
         elif isinstance(event, m.CallQueued | m.WaitAdvanced):
             if call.state == "waiting":
@@ -514,6 +536,7 @@ class Floor:
         if to_fallback:
             self.state.sent_on.add(call.channel)
         del self.state.calls[call.id]
+        self.onward.pop(call.leg, None)
         self.by_channel.pop(call.channel, None)
         self.state.closing[call.channel] = call.id
         self._recording_over(call.id)
@@ -623,6 +646,8 @@ class Floor:
         for call in state.calls.values():
             self.by_channel[call.channel] = call.id
             self._count("", call.queue if call.state in IN_LINE else "")
+            if call.state in ("forwarding", "forwarded"):
+                self.onward[call.leg] = call.id
             if call.state == "waiting":
                 self._wait(call)
             for kind in CALL_DEADLINES:

@@ -7,9 +7,9 @@ not even while a menu waits for a key or if this program dies behind the prompt.
 
 from __future__ import annotations
 
-from ari_app.core import messages as m, prefer, wait
+from ari_app.core import messages as m, onward, prefer, wait
 from ari_app.core.call import OVERFLOW_NODE, Call
-from ari_app.core.definition import HangupNode, MenuNode, PlayNode, Queue, QueueNode, seconds_ns
+from ari_app.core.definition import HangupNode, MenuNode, PlayNode, Queue, QueueNode, Target, seconds_ns
 from ari_app.core.floor import Floor
 
 NO_SERVICE = ("ss-noservice",)
@@ -56,7 +56,7 @@ def reject(floor: Floor, call: Call) -> m.Step:
 def prompt_ended(floor: Floor, call: Call, now_ns: int) -> m.Step:
     """The node's prompt is over (or could not be played, which must not hold the caller up)."""
     if call.then is not None:
-        return _follow(floor, call, now_ns)
+        return _follow(floor, call, call.then, now_ns)
     definition = _nodes(floor, call).get(call.node)
     match definition:
         case PlayNode():
@@ -129,22 +129,28 @@ def queue(
     return step
 
 
-def go_on(floor: Floor, call: Call, now_ns: int) -> m.Step:
-    """A queue has sent the caller on (``call.then`` says where): first what there is to say."""
-    if call.then is not None and call.then.sounds:
-        return _prompt(floor, call, OVERFLOW_NODE, 1, call.then.sounds, m.Step([], []))
-    return _follow(floor, call, now_ns)
+def go_on(floor: Floor, call: Call, now_ns: int, target: Target | None) -> m.Step:
+    """A queue has sent the caller on to ``target``: first what there is to say."""
+    if target is not None and target.sounds:
+        return _prompt(floor, call, OVERFLOW_NODE, 1, target.sounds, m.Step([], []))
+    return _follow(floor, call, target, now_ns)
 
 
-def _follow(floor: Floor, call: Call, now_ns: int) -> m.Step:
+def sent_on(call: Call) -> m.Outcome:
+    """The outcome of a call that ends after its queue's rules led out of the centre."""
+    return "timed_out" if call.overflow == "timeout" else "overflowed"
+
+
+def _follow(floor: Floor, call: Call, target: Target | None, now_ns: int) -> m.Step:
     """Where the overflow leads. What a new definition no longer has is replaced by the static fallback."""
-    target = call.then
+    if target is not None and target.number:
+        return onward.dial(floor, call, target, now_ns)
     if target is not None and target.queue in floor.definition.queues:
         return _next_queue(floor, call, target.queue, now_ns)
     flow = floor.definition.flows.get(target.flow) if target is not None else None
     if target is not None and flow is not None:
         return _arrive(floor, call, target.node or flow.start, now_ns)
-    outcome: m.Outcome = "timed_out" if call.overflow == "timeout" else "overflowed"
+    outcome = sent_on(call)
     waited_ns = call.waited_ns(now_ns)
     hangs_up = target is not None and target.hangup
     ended = m.CallEnded(call.id, outcome, "system", call.queue, "", waited_ns, 0, to_fallback=not hangs_up)

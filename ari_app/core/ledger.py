@@ -65,6 +65,10 @@ from ari_app.core.messages import (
     DispositionGiven,
     EndedBy,
     EpochBegan,
+    ForwardBridged,
+    ForwardConnected,
+    ForwardLapsed,
+    ForwardMade,
     HoursSet,
     HoursTurned,
     InputAwaited,
@@ -118,6 +122,10 @@ HELD_STATES: frozenset[AgentStateName] = frozenset(
 HOMES: frozenset[AgentStateName] = frozenset({"ready", "unreachable", "other_call"})
 CALL_STATES: frozenset[AgentStateName] = frozenset({"reserved", "ringing", "talking", "holding"})
 OFFER_STATES: frozenset[SegmentState] = frozenset({"reserved", "ringing"})
+
+
+OUTSIDE = "outside"
+"""The peer of a caller who was sent on to a number."""
 
 
 class QueueRow(Struct, frozen=True):
@@ -306,6 +314,9 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             | MenuChosen()
             | CallQueued()
             | CallOverflowed()
+            | ForwardMade()
+            | ForwardLapsed()
+            | ForwardConnected()
             | CallQuarantined()
             | CallerReleased()
             | DispositionGiven()
@@ -349,6 +360,7 @@ def _untold(
     | TimeoutRenewed
     | OfferDialled
     | CallBridged
+    | ForwardBridged
     | LegReleased
     | ReleaseAwaited
     | AgentRested
@@ -375,6 +387,9 @@ def _fold_caller(
     | MenuChosen
     | CallQueued
     | CallOverflowed
+    | ForwardMade
+    | ForwardLapsed
+    | ForwardConnected
     | CallQuarantined
     | CallerReleased
     | DispositionGiven,
@@ -400,6 +415,12 @@ def _fold_caller(
                 waited_ns = max(book.at_ns - call.row.entered_ns, 0)
                 book.change(call, replace(call.row, waited_ns=waited_ns))
             book.move_caller(call, "ivr", "", "")
+        case ForwardMade():
+            book.move_caller(call, "ringing", event.queue, OUTSIDE)
+        case ForwardLapsed():
+            book.move_caller(call, "ivr", "", "")
+        case ForwardConnected():
+            book.move_caller(call, "talking", call.row.queue, OUTSIDE)
         case DispositionGiven():
             book.change(call, replace(call.row, disposition=event.disposition))
         case CallQuarantined():
@@ -559,7 +580,7 @@ class _Book:
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        sent_on = event.outcome in ("overflowed", "timed_out", "left_in_flow")
+        sent_on = event.outcome in ("overflowed", "timed_out", "forwarded", "left_in_flow")
         waited_ns = call.row.waited_ns if sent_on else event.waited_ns
         self.leave_queue(call, "abandoned" if event.outcome == "abandoned" else "lost", event.outcome)
         row = replace(

@@ -201,6 +201,41 @@ class CallOverflowed(Event, frozen=True):
     waited_ns: int
 
 
+class ForwardMade(Event, frozen=True):
+    """``target``'s number is rung over its trunk until ``until_ns``; ``queue`` sent the caller there."""
+
+    call: str
+    queue: str
+    attempt: int
+    leg: str
+    until_ns: int
+    target: Target
+
+
+class ForwardLapsed(Event, frozen=True):
+    """Nobody took the call at the number; ``then`` is where it goes now."""
+
+    call: str
+    leg: str
+    reason: LapseReason
+    then: Target
+    renew_at_ns: int
+
+
+class ForwardConnected(Event, frozen=True):
+    """Somebody picked up at the number; both are put into ``bridge``."""
+
+    call: str
+    leg: str
+    bridge: str
+
+
+class ForwardBridged(Event, frozen=True):
+    """Asterisk confirmed that both are in the bridge."""
+
+    call: str
+
+
 class TimeoutRenewed(Event, frozen=True):
     """The caller's absolute time-out was pushed on; next at ``renew_at_ns``."""
 
@@ -566,6 +601,10 @@ AnyEvent = (
     | CallQueued
     | WaitAdvanced
     | CallOverflowed
+    | ForwardMade
+    | ForwardLapsed
+    | ForwardConnected
+    | ForwardBridged
     | TimeoutRenewed
     | OfferMade
     | OfferDialled

@@ -8,7 +8,7 @@ still ring.
 
 from __future__ import annotations
 
-from ari_app.core import ivr, messages as m
+from ari_app.core import ivr, messages as m, onward
 from ari_app.core.agent import RESTS, Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import Queue, seconds_ns
@@ -89,6 +89,8 @@ def track_files(recording: str) -> tuple[str, str]:
 def bridge_done(floor: Floor, done: m.BridgeDone, now_ns: int) -> m.Step:
     """Asterisk's word on the bridge. A refusal sends the caller back to their place."""
     call = floor.state.calls.get(done.call)
+    if call is not None and call.state == "forwarded":
+        return onward.bridge_done(floor, call, done, now_ns)
     if call is None or call.state != "talking" or call.bridged:
         return m.Step([], [])
     if done.bridge not in ("", call.bridge):
@@ -180,6 +182,8 @@ def caller_gone(
         reached: m.Outcome = "left_in_flow" if call.flow else "rejected"
         step.events.append(m.CallEnded(call.id, outcome or reached, by, "", "", 0, 0, cause))
         return step
+    if call.state in ("forwarding", "forwarded"):
+        return onward.over(call, by, now_ns, cause=cause)
     if call.state == "talking":
         return talk_over(floor, call, by, now_ns, cause=cause)
     if call.offer is not None:

@@ -61,7 +61,7 @@ def enforce(floor: Floor, events: Sequence[m.AnyEvent], apply: Apply, now_ns: in
             seen.add(call.queue)
             waited_ns = now_ns - call.queued_ns
             take(m.Step([m.CallOverflowed(key, call.queue, reason, target, waited_ns)], []))
-            take(ivr.go_on(floor, call, now_ns))
+            take(ivr.go_on(floor, call, now_ns, target))
 
 
 def _concerned(floor: Floor, events: Sequence[m.AnyEvent]) -> dict[str, bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ari_app.core import codes, ivr, messages as m, offers, own, policy, routing, staff, wait, wrapup
+from ari_app.core import codes, ivr, messages as m, offers, onward, own, policy, routing, staff, wait, wrapup
 from ari_app.core.call import Call
 from ari_app.core.definition import Definition, seconds_ns
 from ari_app.core.floor import AGENT_DEADLINES, Floor
@@ -50,7 +50,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.LegRinging():
             return offers.ringing(floor, item.channel)
         case m.LegAnswered():
-            return offers.answered(floor, item.channel, now_ns)
+            return _leg_answered(floor, item.channel, now_ns)
         case m.LegHeld():
             return offers.leg_held(floor, item, now_ns)
         case m.HungUp():
@@ -83,6 +83,9 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             asked = floor.state.calls.get(item.call)
             return offers.hung_up_by_us(floor, asked, now_ns) if asked else m.Step([], [])
         case m.OriginateDone():
+            forwarded = floor.forwarded_by(item.channel)
+            if forwarded is not None:
+                return onward.originate_done(floor, forwarded, item, now_ns)
             return offers.originate_done(floor, item, now_ns)
         case m.BridgeDone():
             return offers.bridge_done(floor, item, now_ns)
@@ -185,10 +188,20 @@ def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
     return m.Step([opened, *entered.events], entered.effects)
 
 
+def _leg_answered(floor: Floor, leg: str, now_ns: int) -> m.Step:
+    forwarded = floor.forwarded_by(leg)
+    if forwarded is not None:
+        return onward.answered(floor, forwarded, leg)
+    return offers.answered(floor, leg, now_ns)
+
+
 def _hung_up(floor: Floor, channel: str, now_ns: int) -> m.Step:
     call = floor.call_of(channel)
     if call is not None:
         return offers.caller_gone(floor, call, now_ns)
+    forwarded = floor.forwarded_by(channel)
+    if forwarded is not None:
+        return onward.leg_hung_up(floor, forwarded, now_ns)
     agent = floor.agent_of(channel)
     if agent is not None:
         return offers.leg_hung_up(floor, agent, now_ns)
@@ -220,6 +233,8 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
         step.events.append(m.CallerReleased(floor.state.closing[channel], channel))
     elif agent is not None:
         step = offers.leg_gone(floor, agent, item.cause, now_ns)
+    elif (forwarded := floor.forwarded_by(channel)) is not None:
+        step = onward.leg_gone(floor, forwarded, now_ns, cause=item.cause)
     elif channel in floor.state.sessions:
         step.events.append(m.SessionClosed(channel, "hung up"))
     if channel in floor.others:  # an agent's own call, a feature code's among them
@@ -291,6 +306,8 @@ def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
             return m.Step([renewed], [m.SetAbsolute(call.channel, seconds)])
         if item.kind == "wait":
             return m.Step([wait.advance(call, offers.queue_of(floor, call.queue), now_ns)], [])
+        if item.kind == "forward":
+            return onward.lapse(floor, call, "no_answer", now_ns)
         if item.kind == "menu":
             return ivr.timed_out(floor, call, now_ns)
         return offers.lapse(floor, call, "no_answer", now_ns, leg_gone=False)

@@ -16,11 +16,12 @@ from typing import Literal
 from msgspec import Struct
 
 from ari_app.core import codes, ivr, messages as m, offers, own
-from ari_app.core.floor import Floor
+from ari_app.core.floor import CONVERSING, Floor
 
 Role = Literal["caller", "agent", "other"]
 
 LEG_MARK = ".offer."
+ONWARD_MARK = ".onward."
 BRIDGE_MARK = ".talk."
 
 
@@ -63,13 +64,13 @@ class Snapshot(Struct, frozen=True):
 def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     """What must have happened while nobody watched, as inputs. What is gone comes first."""
     there = snapshot.channels
-    known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.state.sessions]
+    known = [*floor.by_channel, *floor.state.closing, *floor.by_leg, *floor.onward, *floor.state.sessions]
     others = [c for c in dict.fromkeys((*floor.others, *floor.state.own)) if c not in known]
     found: list[m.AnyInput] = []
     for call in floor.state.calls.values():
         # They were put together before we looked away, whatever became of it since.
         if (
-            call.state == "talking"
+            call.state in CONVERSING
             and not call.bridged
             and call.channel in snapshot.bridges.get(call.bridge, ())
         ):
@@ -85,6 +86,9 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     for call in floor.state.calls.values():
         if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
             found.append(m.PromptEnded(call.playback, ok=True))
+        outside = there.get(call.leg) if call.state == "forwarding" else None
+        if outside is not None and outside.up and outside.in_stasis:
+            found.append(m.LegAnswered(outside.id))
         offer = call.offer
         leg = there.get(offer.leg) if offer else None
         if leg is not None and leg.up and leg.in_stasis:
@@ -136,13 +140,14 @@ def _how_gone(floor: Floor, channel: str, snapshot: Snapshot) -> int:
 
 def _entered(floor: Floor) -> list[str]:
     """Channels that were in Stasis when last seen. Out of it, the dialplan has them (time-out, hang-up)."""
-    talking = [c.leg for c in floor.state.calls.values() if c.state == "talking"]
+    talking = [c.leg for c in floor.state.calls.values() if c.state in CONVERSING]
     return [*floor.by_channel, *floor.state.closing, *talking, *floor.state.sessions]
 
 
 def answering(floor: Floor, snapshot: Snapshot) -> list[str]:
     """Legs of live offers that were picked up and are still on their way into Stasis."""
     legs = [c.offer.leg for c in floor.state.calls.values() if c.offer]
+    legs += [c.leg for c in floor.state.calls.values() if c.state == "forwarding"]
     return [leg for leg in legs if (s := snapshot.channels.get(leg)) and s.up and not s.in_stasis]
 
 
@@ -151,17 +156,18 @@ def repair(floor: Floor, snapshot: Snapshot) -> list[m.AnyEffect]:
     effects: list[m.AnyEffect] = []
     wanted: dict[str, frozenset[str]] = {}
     for call in floor.state.calls.values():
-        if call.state == "talking":
+        if call.state in CONVERSING:
             wanted[call.bridge] = frozenset((call.channel, call.leg))
     effects.extend(m.DropBridge(b) for b in snapshot.bridges if BRIDGE_MARK in b and b not in wanted)
     for call in floor.state.calls.values():
-        if call.state == "talking" and snapshot.bridges.get(call.bridge) != wanted[call.bridge]:
+        if call.state in CONVERSING and snapshot.bridges.get(call.bridge) != wanted[call.bridge]:
             effects.append(m.StopMusic(call.channel))
             effects.append(m.Connect(call.id, call.bridge, (call.channel, call.leg)))
     live_legs = {c.offer.leg for c in floor.state.calls.values() if c.offer}
     live_legs |= {c.leg for c in floor.state.calls.values() if c.leg}
     for channel in snapshot.channels.values():
-        stale_leg = (channel.role == "agent" or LEG_MARK in channel.id) and channel.id not in live_legs
+        ours = LEG_MARK in channel.id or ONWARD_MARK in channel.id
+        stale_leg = (channel.role == "agent" or ours) and channel.id not in live_legs
         if channel.id in floor.state.sent_on and channel.in_stasis:
             effects.append(m.ToFallback(channel.id))
         elif stale_leg or (channel.id in floor.state.closing and channel.in_stasis):
@@ -174,7 +180,7 @@ def resend(floor: Floor) -> list[m.AnyEffect]:
     effects: list[m.AnyEffect] = []
     seconds = floor.definition.centre.absolute_timeout_s
     for call in floor.state.calls.values():
-        talking = call.state == "talking"
+        talking = call.state in CONVERSING
         effects.append(m.SetAbsolute(call.channel, 0 if talking else seconds))
         effects.extend(m.StopPlay(p) for p in call.stale_prompts())
         if talking and call.held_ns:

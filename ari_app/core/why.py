@@ -35,6 +35,11 @@ def caller(floor: Floor, key: str, now_ns: int) -> tuple[str, ...]:
     if call.state == "ivr":
         return (f"{key} is in the menu ({call.node or 'its beginning'}): it has not asked for an agent yet",)
     waited = duration(call.waited_ns(now_ns))
+    if call.state == "forwarding":
+        left = duration(call.forward_until_ns - now_ns)
+        return (f"{key} rings at a number outside for up to {left} more, sent on by {call.queue}",)
+    if call.state == "forwarded":
+        return (f"{key} talks at a number outside, sent on by {call.queue}",)
     if call.offer is not None:
         left = duration(call.offer.until_ns - now_ns)
         return (f"{key} rings at {call.offer.agent} for up to {left} more; the caller has waited {waited}",)

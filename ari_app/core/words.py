@@ -38,6 +38,8 @@ STATES: dict[str, str] = {
     "holiday": "closed for a holiday",
     "offered": "being offered",
     "ended": "ended",
+    "forwarding": "ringing at a number outside",
+    "forwarded": "talking at a number outside",
 }
 
 ACTIONS: dict[m.Action, str] = {
@@ -70,6 +72,7 @@ OUTCOMES: dict[m.Outcome, str] = {
     "rejected": "the number leads nowhere",
     "overflowed": "sent on by the queue's rules",
     "timed_out": "sent on after the longest wait",
+    "forwarded": "talked at a number outside",
 }
 
 GONE_ON: dict[OverflowReason, str] = {
@@ -95,6 +98,7 @@ _ENDED_BY: dict[m.EndedBy, str] = {
     "caller": "the caller hung up",
     "agent": "the agent hung up",
     "system": "ended by Cordboard",
+    "outside": "the other side hung up",
 }
 
 # What a reader of the live view need not see: steps between the facts that matter.
@@ -104,6 +108,7 @@ _QUIET = (
     | m.TimeoutRenewed
     | m.OfferDialled
     | m.CallBridged
+    | m.ForwardBridged
     | m.CallHeld
     | m.CallUnheld
     | m.CallerReleased
@@ -206,6 +211,10 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             | m.CallQueued()
             | m.WaitAdvanced()
             | m.CallOverflowed()
+            | m.ForwardMade()
+            | m.ForwardLapsed()
+            | m.ForwardConnected()
+            | m.ForwardBridged()
             | m.TimeoutRenewed()
             | m.CallerReleased()
             | m.CallQuarantined()
@@ -273,6 +282,10 @@ def _caller(
     | m.CallQueued
     | m.WaitAdvanced
     | m.CallOverflowed
+    | m.ForwardMade
+    | m.ForwardLapsed
+    | m.ForwardConnected
+    | m.ForwardBridged
     | m.TimeoutRenewed
     | m.CallerReleased
     | m.CallQuarantined,
@@ -302,6 +315,14 @@ def _caller(
             return _advanced(event)
         case m.CallOverflowed():
             return _overflowed(event)
+        case m.ForwardMade():
+            return f"a number outside is rung over {event.target.trunk}"
+        case m.ForwardLapsed():
+            return f"the number outside {LAPSES[event.reason]}: on to {_target(event.then)}"
+        case m.ForwardConnected():
+            return "somebody picked up at the number outside"
+        case m.ForwardBridged():
+            return "talks with the number outside"
         case m.TimeoutRenewed():
             return f"way to the static fallback put off; again in {duration(event.renew_at_ns - at_ns)}"
         case m.CallerReleased():
@@ -332,6 +353,8 @@ def _target(target: Target) -> str:
         return f"queue {target.queue}, the place is kept"
     if target.flow:
         return f"flow {target.flow}" + (f', node "{target.node}"' if target.node else "")
+    if target.number:
+        return f"a number outside, over {target.trunk}"
     return "the end of the call" if target.hangup else "the static fallback"
 
 

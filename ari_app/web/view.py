@@ -243,7 +243,15 @@ def build_agent(floor: Floor, name: str, now_ns: int) -> AgentView | None:
 
 def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
     """Who waits comes first, in the order of the lines; then who talks, then who is in the menu."""
-    rank: dict[CallState, int] = {"offered": 0, "waiting": 0, "talking": 1, "ivr": 2, "ended": 3}
+    rank: dict[CallState, int] = {
+        "offered": 0,
+        "waiting": 0,
+        "talking": 1,
+        "forwarding": 1,
+        "forwarded": 1,
+        "ivr": 2,
+        "ended": 3,
+    }
     return sorted(
         floor.state.calls.values(),
         key=lambda c: (rank[c.state], c.queue if c.state in WAITING else "", positions.get(c.id, 0), c.order),

@@ -83,6 +83,8 @@ class Plan:
     pin_timeout_s: float = 5.0
     fallback_s: int = 20
     absolute_timeout_s: int = 120
+    nobody: str = ""
+    """Further keys of the queue that nobody serves, as TOML."""
     more: str = ""
     """Further tables, as TOML."""
     service_level_s: float = 20.0
@@ -197,6 +199,7 @@ record = false
 [queues.nobody]
 name = "Nobody"
 record = false
+{plan.nobody}
 [trunks.provider]
 server = "{host}"
 match = ["{host}/32"]

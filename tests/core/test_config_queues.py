@@ -66,7 +66,21 @@ def test_the_rules_are_read(tmp_path: Path) -> None:
         ('{ queue = "backup" }', '{ queue = "backup", hangup = true }', "overflow.timeout", "one of"),
         ('{ queue = "backup" }', "{}", "overflow.timeout", "leads nowhere"),
         ('{ queue = "backup" }', "7", "overflow.timeout", "must be a table"),
-        ('{ queue = "backup" }', '{ number = "+49301" }', "overflow.timeout.number", "fallback = true"),
+        ('{ queue = "backup" }', '{ number = "+49301" }', "overflow.timeout.trunk", "is missing"),
+        ('{ queue = "backup" }', '{ number = "x" }', "overflow.timeout.number", "is no number"),
+        (
+            '{ queue = "backup" }',
+            '{ number = "+49301", trunk = "out" }',
+            "overflow.timeout.trunk",
+            "not defined",
+        ),
+        ('{ queue = "backup" }', '{ hangup = true, trunk = "x" }', "overflow.timeout.trunk", "belongs to a"),
+        (
+            '{ queue = "backup" }',
+            "{ hangup = true, otherwise = { hangup = true } }",
+            "overflow.timeout.otherwise",
+            "belongs to a number",
+        ),
         ('node = "end"', 'node = "edn"', "overflow.full.node", 'did you mean "end"'),
         ('flow = "ask", node', "hangup = true, node", "overflow.full.node", "name the flow"),
         ("overflow.full", "overflow.fulll", "overflow.fulll", 'did you mean "full"'),
@@ -122,3 +136,41 @@ def test_nobody_is_sent_round_for_ever(tmp_path: Path, back: str) -> None:
 def test_a_menu_that_leads_back_without_a_key_is_a_circle(tmp_path: Path) -> None:
     with pytest.raises(DefinitionErrors, match="round for ever"):
         loaded(tmp_path, GOOD.replace('on_failure = "end"', 'on_failure = "again"'))
+
+
+TRUNK = """
+[trunks.out]
+server = "192.0.2.1"
+forwards_to = ["+4930*", "+491701"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "may"), [("+49301", True), ("+491701", True), ("+4917011", False), ("+1900", False)]
+)
+def test_only_what_the_trunk_names_may_be_dialled(tmp_path: Path, number: str, may: bool) -> None:
+    other = 'otherwise = { number = "+49309", trunk = "out", otherwise = { queue = "backup" } }'
+    to = f'{{ number = "{number}", trunk = "out", ring_s = 20, {other} }}'
+    text = GOOD.replace('{ queue = "backup" }', to, 1) + TRUNK
+    if may:
+        target = loaded(tmp_path, text).definition.queues["sales"].overflow.timeout
+        assert target is not None
+        assert target.otherwise is not None
+        assert (target.number, target.ring_s, target.otherwise.number) == (number, 20.0, "+49309")
+        return
+    with pytest.raises(DefinitionErrors) as wrong:
+        loaded(tmp_path, text)
+    (problem,) = wrong.value.problems
+    assert problem.key == "queues.sales.overflow.timeout.number"
+    assert f'forwards_to = ["{number}"]' in problem.right
+
+
+def test_what_a_trunk_may_dial_is_written_as_numbers(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionErrors, match="prefix with"):
+        loaded(tmp_path, GOOD + TRUNK.replace("+4930*", "*"))
+
+
+def test_a_circle_over_a_number_that_nobody_takes_is_found(tmp_path: Path) -> None:
+    to = '{ number = "+49301", trunk = "out", otherwise = { queue = "sales" } }'
+    with pytest.raises(DefinitionErrors, match="round for ever"):
+        loaded(tmp_path, GOOD.replace('{ queue = "backup" }', to, 1) + TRUNK)

@@ -17,10 +17,11 @@ from ari_app.core.errors import IllegalMove
 from ari_app.core.floor import Floor
 from tests.fakes import checks
 from tests.fakes.pbx import Phone, PhoneMood
-from tests.fakes.people import DEFINITION, RULED, SKILLED, SMALLER, Caller, Pbx
+from tests.fakes.people import DEFINITION, OUTSIDE, RULED, SKILLED, SMALLER, Caller, Pbx
 
 NUMBERS = st.sampled_from(["100", "200", "300", "400", "500", "600", "999"])
 AGENTS = st.sampled_from(["bob", "eve", "max"])
+PHONES = st.sampled_from(["bob", "eve", "max", OUTSIDE])
 MOODS: st.SearchStrategy[PhoneMood] = st.sampled_from(["rings", "answers", "busy", "declines", "unreachable"])
 ACTIONS: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume", "unlock"])
 CODES: st.SearchStrategy[m.Action] = st.sampled_from(
@@ -109,7 +110,7 @@ class AnythingHappens(RuleBasedStateMachine):
         for agent in ("bob", "eve", "max"):
             self.pbx.centre.feed(m.AgentAsked(agent, "sign_in"))
 
-    @rule(agent=AGENTS, mood=MOODS, after_s=st.sampled_from([0.0, 1.0, 20.0]))
+    @rule(agent=PHONES, mood=MOODS, after_s=st.sampled_from([0.0, 1.0, 20.0]))
     def a_phone_is_set(self, agent: str, mood: PhoneMood, after_s: float) -> None:
         self.pbx.asterisk.phones[agent] = Phone(mood, after_s)
 
@@ -117,13 +118,13 @@ class AnythingHappens(RuleBasedStateMachine):
     def a_phone_comes_or_goes(self, agent: str, reachable: bool) -> None:
         self.pbx.centre.feed(m.PhoneSeen(agent, reachable))
 
-    @rule(agent=AGENTS)
+    @rule(agent=PHONES)
     def an_agent_picks_up(self, agent: str) -> None:
         for leg in self.pbx.asterisk.legs_of(agent):
             if not self.pbx.asterisk.channels[leg].up:
                 self.pbx.asterisk.pick_up(leg)
 
-    @rule(agent=AGENTS)
+    @rule(agent=PHONES)
     def an_agent_hangs_up(self, agent: str) -> None:
         for leg in self.pbx.asterisk.legs_of(agent):
             self.pbx.asterisk.hang_up(leg)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ari_app.core import ledger, messages as m, policy, routing, topology
-from ari_app.core.floor import Floor
+from ari_app.core.floor import CONVERSING, Floor
 from ari_app.core.matcher import DYNAMIC
 from ari_app.core.step import advance
 from tests.fakes.pbx import Broken
@@ -31,6 +31,7 @@ def same(a: Floor, b: Floor) -> bool:
         and in_line[0] == in_line[1]
         and a.by_channel == b.by_channel
         and a.by_leg == b.by_leg
+        and a.onward == b.onward
         and lines[0] == lines[1]
         and free[0] == free[1]
         and a.members == b.members
@@ -55,6 +56,10 @@ def _one_to_one(floor: Floor) -> None:
     busy: Counter[str] = Counter()
     for call in floor.state.calls.values():
         _must((call.state == "offered") == (call.offer is not None), f"{call.id}: offer and state disagree")
+        outside = call.state in ("forwarding", "forwarded")
+        _must(
+            outside == (floor.onward.get(call.leg) == call.id), f"{call.id}: leg outside and state disagree"
+        )
         name = call.offer.agent if call.offer else call.agent
         leg = call.offer.leg if call.offer else call.leg
         if not name:
@@ -149,8 +154,11 @@ def at_rest(centre: Centre) -> None:
             heard = pbx.hears(channel.id)
             _must(bool(heard), f"{channel.id} ({call.state}) sits in silence")
             talks = heard == ("music hold" if call.held_ns else "talk")
-            _must(talks == (call.state == "talking"), f"{channel.id} ({call.state}): {heard}")
-            _must(bool(channel.absolute_ns) == (call.state != "talking"), f"{channel.id}: absolute time-out")
+            _must(talks == (call.state in CONVERSING), f"{channel.id} ({call.state}): {heard}")
+            _must(
+                bool(channel.absolute_ns) == (call.state not in CONVERSING),
+                f"{channel.id}: absolute time-out",
+            )
     _must(same(Floor.restore(floor.dump()), floor), "a snapshot is not the floor")
 
 
@@ -208,7 +216,8 @@ def nobody_hung_up_on(centre: Centre) -> None:
         talked = event.outcome == "answered" and event.by == "agent" and event.call in bridged
         own_end = event.outcome in ("left_in_flow", "rejected") and event.by == "system"
         by_rule = event.outcome in ("overflowed", "timed_out") and not event.to_fallback
-        if talked or own_end or by_rule:
+        outside = event.outcome == "forwarded" and event.by == "outside"
+        if talked or own_end or by_rule or outside:
             fair.add(channels[event.call])
     unfair = [c for c in centre.pbx.hung_up_by_us if c not in fair]
     _must(not unfair, f"hung up on {unfair}")

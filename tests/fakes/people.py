@@ -102,7 +102,12 @@ RULED = msgspec.structs.replace(
             at_closing="overflow",
             overflow=Overflow(
                 full=Target(hangup=True, sounds=("busy",)),
-                timeout=Target(queue="support"),
+                timeout=Target(
+                    number="+4930",
+                    trunk="provider",
+                    ring_s=10,
+                    otherwise=Target(queue="support"),
+                ),
                 no_agents=Target(queue="support", sounds=("moved",)),
                 closed=Target(flow="main", node="bye"),
             ),
@@ -145,6 +150,10 @@ SKILLED = msgspec.structs.replace(
     },
 )
 """The same with skills, relaxation, ageing and other strategies."""
+
+
+OUTSIDE = "+4930@provider"
+"""The phone behind the number that ``RULED`` sends callers on to."""
 
 
 class Pbx:
