@@ -114,10 +114,9 @@ class Front:
         if queue not in floor.definition.queues:
             return None
         agents = [floor.state.agents[a] for a in floor.members.get(queue, ()) if a in floor.state.agents]
-        offered = sum(call.queue == queue and call.state == "offered" for call in floor.state.calls.values())
         served = floor.state.matching and not self._engine.suspended
         return QueueStatus(
-            waiting=floor.matcher.waiting(queue) + offered,
+            waiting=floor.in_line.get(queue, 0),
             ready=sum(agent.available(now_ns) for agent in agents) if served else 0,
             open=served and any(agent.state != "signed_out" for agent in agents),
         )

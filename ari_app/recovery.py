@@ -17,7 +17,7 @@ import structlog
 from ari_app.ari import snapshot as ari_snapshot
 from ari_app.ari.client import AriLink
 from ari_app.ari.translate import Translator
-from ari_app.core import messages as m, topology
+from ari_app.core import messages as m, ringing, topology
 from ari_app.core.floor import Floor
 from ari_app.engine import Engine
 from ari_app.store.journal import Journal
@@ -93,10 +93,9 @@ class Recovery:
         log.info("asterisk and floor agree", channels=len(seen.channels), calls=calls, took_ms=took_ms)
 
     async def _look(self) -> topology.Snapshot:
-        state = self._engine.floor.state
-        expected = [c.playback for c in state.calls.values() if c.playback]
-        expected += [s.playback for s in state.sessions.values() if s.playback]
-        talking = [c.leg for c in state.calls.values() if c.state == "talking"]
+        floor = self._engine.floor
+        expected = topology.playbacks(floor)
+        talking = [c.leg for c in floor.state.calls.values() if c.state == "talking"]
         return await ari_snapshot.take(
             self._link, self._translator.entries, expected, self._translator.on_person, talking
         )
@@ -105,9 +104,8 @@ class Recovery:
         """A leg was picked up, is on its way into Stasis, and its ring time is about to be over."""
         floor, soon_ns = self._engine.floor, self._engine.clock.now_ns() + round(STASIS_GRACE_S * 1e9)
         for leg in topology.answering(floor, seen):
-            agent = floor.agent_of(leg)
-            call = floor.state.calls.get(agent.call) if agent else None
-            if call is not None and call.offer is not None and call.offer.until_ns <= soon_ns:
+            found = ringing.find(floor, leg)
+            if found is not None and found[2].until_ns <= soon_ns:
                 return True
         return False
 

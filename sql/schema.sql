@@ -82,7 +82,7 @@ CREATE TABLE decisions (
     result_ns bigint,
     CONSTRAINT decisions_pkey PRIMARY KEY (node, call, attempt),
     CONSTRAINT decisions_over CHECK (((result = 'offered'::text) = (result_ns IS NULL))),
-    CONSTRAINT decisions_result CHECK ((result = ANY (ARRAY['offered'::text, 'answered'::text, 'connect_failed'::text, 'superseded'::text, 'no_answer'::text, 'busy'::text, 'declined'::text, 'unreachable'::text, 'failed'::text, 'caller_gone'::text, 'not_dialled'::text, 'lost'::text])))
+    CONSTRAINT decisions_result CHECK ((result = ANY (ARRAY['offered'::text, 'answered'::text, 'connect_failed'::text, 'superseded'::text, 'no_answer'::text, 'busy'::text, 'declined'::text, 'unreachable'::text, 'failed'::text, 'caller_gone'::text, 'not_dialled'::text, 'lost'::text, 'answered_elsewhere'::text, 'not_confirmed'::text])))
 );
 CREATE INDEX decisions_by_time ON public.decisions USING btree (at_ns);
 COMMENT ON TABLE decisions IS 'Which agent was chosen for which call, from whom and why, and what came of it';
@@ -215,7 +215,6 @@ CREATE TABLE segments (
     CONSTRAINT segments_state CHECK ((state = ANY (ARRAY['ivr'::text, 'waiting'::text, 'reserved'::text, 'ringing'::text, 'talking'::text, 'holding'::text, 'wrap_up'::text])))
 );
 CREATE UNIQUE INDEX segments_one_call_an_agent ON public.segments USING btree (node, agent) WHERE ((to_ns IS NULL) AND (party = 'agent'::text));
-CREATE UNIQUE INDEX segments_one_offer_a_call ON public.segments USING btree (node, call) WHERE ((to_ns IS NULL) AND (party = 'agent'::text) AND (state = ANY (ARRAY['reserved'::text, 'ringing'::text])));
 CREATE UNIQUE INDEX segments_one_open_a_party ON public.segments USING btree (node, call, party, agent) WHERE (to_ns IS NULL);
 COMMENT ON TABLE segments IS 'Who was in which state of a call, with whom, from when to when';
 COMMENT ON COLUMN segments.seq IS 'events.ordinal of the event that began it';

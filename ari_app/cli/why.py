@@ -63,6 +63,7 @@ def _before(state_dir: Path, call: str, *, full: bool, live: bool) -> list[str]:
         told = _offers(state_dir, call, journal, live=live)
         if not told:
             return [] if live else [f"{call} has been offered to nobody"]
+        told = [each for each in told if not each[2].why.decision]  # told with the one they were made with
         if not full:
             return [_line(at_ns, made) for _, at_ns, made in told]
         if journal is None:

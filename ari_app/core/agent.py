@@ -21,12 +21,15 @@ HELD: frozenset[m.AgentStateName] = frozenset(
 
 ON_CALL: frozenset[m.AgentStateName] = frozenset({"talking", "holding"})
 
-RESTS: frozenset[m.LapseReason] = frozenset({"no_answer", "busy", "declined", "unreachable", "failed"})
+RESTS: frozenset[m.LapseReason] = frozenset(
+    {"no_answer", "busy", "declined", "unreachable", "failed", "not_confirmed"}
+)
 """After these the agent is left alone for a while; the others are not the agent's doing."""
 
 HOMES: frozenset[m.AgentStateName] = frozenset({"ready", "unreachable", "other_call"})
 """The states of an agent who wants calls and has none; which of them is a fact of the phone."""
 
+OFFERED: tuple[m.AgentStateName, ...] = ("reserved", "ringing")
 _FREED: m.AgentStateName = "ready"  # AgentFreed names its own target; the table only allows it
 
 MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
@@ -72,6 +75,11 @@ MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
     ("wrap_up", m.ReleaseAwaited): "wrap_up",
     ("wrap_up", m.WrapUpEnded): "releasing",
 }
+for _offered in OFFERED:
+    MOVES.update({(_offered, kind): _offered for kind in (m.PhoneTried, m.PhoneLapsed, m.ConfirmAsked)})
+for _calling in (*OFFERED, *ON_CALL):
+    MOVES.update({(_calling, kind): _calling for kind in (m.LegReleased, m.ReleaseAwaited)})
+"""Of several phones, one may be over, and its leg be let go, while the others are not."""
 MOVES.update(
     {
         (state, kind): state
@@ -101,6 +109,10 @@ class Agent(Struct):
     call: str = ""
     leg: str = ""
     """The channel of the agent's phone for the present call, until it is confirmed gone."""
+    more_legs: tuple[str, ...] = ()
+    """Those of the agent's other phones; "" as ``leg`` means that there are none either."""
+    told: tuple[str, ...] = ()
+    """Those of all these that were told to go."""
     after: After = "ready"
     after_reason: str = ""
     idle_since_ns: int = 0
@@ -121,8 +133,10 @@ class Agent(Struct):
     """Whether the lapsed offer earns the queue's pause before the next one."""
     reachable: bool = True
     """Until Asterisk says otherwise: a phone of an existing PBX may never be told about."""
+    offline: tuple[str, ...] = ()
+    """Those of the agent's phones that cannot be reached."""
     other_calls: tuple[str, ...] = ()
-    """Channels at the agent's phone that are none of ours."""
+    """Channels at the agent's phones that are none of ours."""
     pin_failures: int = 0
     locked_until_ns: int = 0
     handled: int = 0
@@ -132,6 +146,10 @@ class Agent(Struct):
     busy_ns: int = 0
     ready_ns: int = 0
     """Time held by calls and time ready since the agent signed in, up to ``since_ns``."""
+
+    def legs(self) -> tuple[str, ...]:
+        """All channels of the agent's phones that are ours and not confirmed gone."""
+        return (self.leg, *self.more_legs) if self.leg else ()
 
     def at_work(self) -> bool:
         """Signed in, and to stay so after the present call."""
@@ -182,6 +200,7 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
         return
     if isinstance(event, m.PhoneChanged):
         agent.reachable, agent.other_calls = event.reachable, event.other_calls
+        agent.offline = event.offline
         if agent.state in HOMES:
             _settle(agent, agent.state, agent.home(), at_ns)
         return
@@ -194,14 +213,8 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
     match event:
         case m.AgentSignedIn() | m.AgentResumed() | m.AgentPaused() | m.AgentSignedOut():
             _wish(agent, event, at_ns)
-        case m.OfferMade():
-            agent.call, agent.leg = event.call, event.leg
-            agent.not_before_ns = 0  # the rest is over, even if its deadline has not been looked at
-        case m.OfferLapsed():
-            agent.misses += event.miss
-            agent.call, agent.rests = "", event.reason in RESTS
-        case m.CallConnected():
-            agent.misses, agent.rests = 0, False
+        case m.OfferMade() | m.OfferLapsed() | m.PhoneTried() | m.CallConnected():
+            _offer(agent, event)
         case m.CallEnded():
             agent.handled += 1
             agent.last_call_ns = at_ns
@@ -211,10 +224,8 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
             _wrap_up(agent, event)
         case m.DispositionGiven():
             agent.disposition = event.disposition
-        case m.LegReleased():
-            agent.leg, agent.release_at_ns = "", 0
-        case m.ReleaseAwaited():
-            agent.release_at_ns = event.again_at_ns
+        case m.LegReleased() | m.ReleaseAwaited():
+            _let_go(agent, event)
         case m.AgentFreed():
             _freed(agent, event, at_ns)
         case m.AgentRested():
@@ -222,6 +233,35 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
         case _:
             pass  # OfferDialled, OfferRinging, CallBridged, CallHeld, CallUnheld: the state says it all
     _settle(agent, before, agent.home() if target == "ready" else target, at_ns)
+
+
+def _offer(agent: Agent, event: m.OfferMade | m.OfferLapsed | m.PhoneTried | m.CallConnected) -> None:
+    match event:
+        case m.OfferMade():
+            agent.call = event.call
+            _legs(agent, (event.leg, *(rung.leg for rung in event.phones[1:])))
+            agent.not_before_ns = 0  # the rest is over, even if its deadline has not been looked at
+        case m.OfferLapsed():
+            agent.misses += event.miss
+            agent.call, agent.rests = "", event.reason in RESTS
+        case m.PhoneTried():
+            _legs(agent, (*agent.legs(), event.phone.leg))
+        case m.CallConnected():
+            _legs(agent, (event.leg, *(leg for leg in agent.legs() if leg != event.leg)))
+            agent.misses, agent.rests = 0, False
+
+
+def _let_go(agent: Agent, event: m.LegReleased | m.ReleaseAwaited) -> None:
+    agent.told = tuple(leg for leg in agent.told if leg != event.leg)
+    if isinstance(event, m.ReleaseAwaited):
+        agent.told, agent.release_at_ns = (*agent.told, event.leg), event.again_at_ns
+        return
+    _legs(agent, tuple(leg for leg in agent.legs() if leg != event.leg))
+    agent.release_at_ns = agent.release_at_ns if agent.told else 0
+
+
+def _legs(agent: Agent, legs: tuple[str, ...]) -> None:
+    agent.leg, agent.more_legs = legs[0] if legs else "", legs[1:]
 
 
 def _settle(agent: Agent, before: m.AgentStateName, target: m.AgentStateName, at_ns: int) -> None:
@@ -280,6 +320,7 @@ def _freed(agent: Agent, event: m.AgentFreed, at_ns: int) -> None:
     if agent.call:  # a conversation took place: the idle time starts anew
         agent.idle_since_ns = at_ns
     agent.call, agent.leg, agent.wrap_until_ns, agent.release_at_ns = "", "", 0, 0
+    agent.more_legs = agent.told = ()
     agent.wrap_limit_ns, agent.wrap_queue, agent.wants_wrap_up, agent.disposition = 0, "", False, ""
 
 

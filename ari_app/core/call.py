@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ari_app.core import messages as m
 from ari_app.core.definition import Target
@@ -31,10 +31,19 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("waiting", m.CallEnded): "ended",
     ("offered", m.TimeoutRenewed): "offered",
     ("offered", m.WaitAdvanced): "offered",
+    ("offered", m.OfferMade): "offered",
     ("offered", m.OfferDialled): "offered",
     ("offered", m.OfferRinging): "offered",
+    ("offered", m.PhoneTried): "offered",
+    ("offered", m.PhoneLapsed): "offered",
+    ("offered", m.ConfirmAsked): "offered",
+    ("offered", m.JoinsEnded): "offered",
     ("offered", m.OfferLapsed): "waiting",
     ("offered", m.CallConnected): "talking",
+    ("talking", m.OfferDialled): "talking",
+    ("talking", m.OfferRinging): "talking",
+    ("talking", m.PhoneLapsed): "talking",
+    ("talking", m.OfferLapsed): "talking",
     ("talking", m.CallBridged): "talking",
     ("talking", m.CallHeld): "talking",
     ("talking", m.CallUnheld): "talking",
@@ -49,7 +58,11 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("forwarded", m.ForwardLapsed): "ivr",
     ("forwarded", m.CallEnded): "ended",
 }
-"""(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``."""
+"""(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``.
+
+While other offers are left, ``OfferLapsed`` and ``ConnectFailed`` lead to "offered" and not to "waiting";
+those who are rung beside the winner ring on until the winner is bridged.
+"""
 
 
 PROMPTS_KEPT = 3
@@ -57,8 +70,22 @@ OVERFLOW_NODE = "(overflow)"
 """Where a caller is who hears the sounds of an overflow; no flow's node can have this name."""
 
 
+class Leg(Struct):
+    """One phone of an offered agent: rung, or ``over`` for the reason that stands there."""
+
+    phone: str
+    until_ns: int
+    confirm: bool = False
+    dialled: bool = False
+    ringing: bool = False
+    playback: str = ""
+    """The prompt that asks whoever picked it up to press 1; "" = not picked up."""
+    prompts: int = 0
+    over: m.LapseReason | None = None
+
+
 class Offer(Struct):
-    """The one live offer of a call."""
+    """A live offer of a call to one agent. ``leg``: the first one; ``legs``: all, by their channel."""
 
     agent: str
     attempt: int
@@ -66,6 +93,15 @@ class Offer(Struct):
     until_ns: int
     dialled: bool = False
     ringing: bool = False
+    legs: dict[str, Leg] = {}
+
+    def live(self) -> dict[str, Leg]:
+        """The phones that may still be picked up."""
+        return {key: leg for key, leg in self.legs.items() if leg.over is None}
+
+    def due_ns(self) -> int:
+        """When the next phone has rung for long enough; 0 = none rings."""
+        return min((leg.until_ns for leg in self.legs.values() if leg.over is None), default=0)
 
 
 class Call(Struct):
@@ -112,9 +148,18 @@ class Call(Struct):
     crisis: bool = False
     """Moved by the emergency switch: not moved again."""
     attempts: int = 0
-    offer: Offer | None = None
+    offers: dict[str, Offer] = {}
+    """The live ones, by agent: one, but for ring all."""
+    was_offered: Offer | None = field(name="offer", default=None)
+    """The one offer of a snapshot made before there could be several."""
+    joins: bool = True
+    """Whether more agents may be rung while some are."""
     agent: str = ""
     leg: str = ""
+    talk: int = 0
+    """The attempt that was picked up."""
+    leg_playback: str = ""
+    """The prompt that may still run at the agent's phone; it must be silenced before the bridge."""
     bridge: str = ""
     connected_ns: int = 0
     bridged: bool = False
@@ -124,6 +169,11 @@ class Call(Struct):
     forward_until_ns: int = 0
     held_ns: int = 0
     """Since when the agent's phone has the caller on hold; 0 = it has not."""
+
+    @property
+    def offer(self) -> Offer | None:
+        """The first live offer."""
+        return next(iter(self.offers.values()), None)
 
     def line_key(self) -> tuple[int, int, int]:
         """Sort key in a waiting line: higher priority, then the earlier entry, then arrival."""
@@ -170,31 +220,41 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             _forwarded(call, event)
         case m.TimeoutRenewed():
             call.renew_at_ns = event.renew_at_ns
-        case m.OfferMade():
-            call.attempts = event.attempt
-            call.offer = Offer(event.agent, event.attempt, event.leg, event.until_ns)
-        case m.OfferDialled() | m.OfferRinging():
-            _offer_progressed(call, event)
-        case m.OfferLapsed():
-            call.offer = None
+        case (
+            m.OfferMade()
+            | m.OfferDialled()
+            | m.OfferRinging()
+            | m.PhoneTried()
+            | m.PhoneLapsed()
+            | m.ConfirmAsked()
+            | m.OfferLapsed()
+        ):
+            _offer(call, event)
+        case m.JoinsEnded():
+            call.joins = False
         case m.CallConnected():
-            call.offer = None
+            leg = _offered(call, event).legs.get(event.leg)
+            call.leg_playback = leg.playback if leg else ""
+            del call.offers[event.agent]
             call.agent, call.leg, call.bridge = event.agent, event.leg, event.bridge
+            call.talk = event.attempt
             call.connected_ns = call.entered_ns + event.waited_ns
             call.recording = event.recording
         case m.CallBridged():
-            call.bridged = True
+            call.bridged, call.leg_playback = True, ""
         case m.CallHeld():
             call.held_ns = at_ns
         case m.CallUnheld():
             call.held_ns = 0
         case m.ConnectFailed():
-            call.agent = call.leg = call.bridge = call.recording = ""
+            call.agent = call.leg = call.bridge = call.recording = call.leg_playback = ""
             call.connected_ns, call.bridged, call.renew_at_ns = 0, False, event.renew_at_ns
             call.held_ns = 0
         case _:
             pass  # CallEnded: the state says it all
-    call.state = target
+    call.state = "offered" if target == "waiting" and call.offers else target
+    if call.state == "waiting":
+        call.joins = True
 
 
 def _queued(call: Call, event: m.CallQueued, at_ns: int) -> None:
@@ -230,10 +290,59 @@ def _overflowed(call: Call, event: m.CallOverflowed) -> None:
     call.next_move_ns = 0
 
 
-def _offer_progressed(call: Call, event: m.OfferDialled | m.OfferRinging) -> None:
-    if call.offer is None or call.offer.attempt != event.attempt:
+OfOffer = (
+    m.OfferMade
+    | m.OfferDialled
+    | m.OfferRinging
+    | m.PhoneTried
+    | m.PhoneLapsed
+    | m.ConfirmAsked
+    | m.OfferLapsed
+    | m.CallConnected
+)
+
+
+def _offered(call: Call, event: OfOffer) -> Offer:
+    offer = call.offers.get(event.agent)
+    if offer is None or offer.attempt != event.attempt:
         raise IllegalMove(
-            f"call {call.id}: {type(event).__name__} of attempt {event.attempt} is not its offer"
+            f"call {call.id}: {type(event).__name__} of attempt {event.attempt} is not an offer of it"
         )
-    call.offer.dialled = True
-    call.offer.ringing = call.offer.ringing or isinstance(event, m.OfferRinging)
+    return offer
+
+
+def _offer(call: Call, event: OfOffer) -> None:
+    if isinstance(event, m.OfferMade):
+        if event.agent in call.offers:
+            raise IllegalMove(f"call {call.id} is offered to {event.agent} already")
+        phones = event.phones or (m.Rung(event.leg, "", event.until_ns),)
+        legs = {rung.leg: Leg(rung.phone, rung.until_ns, rung.confirm) for rung in phones}
+        call.attempts = event.attempt
+        call.offers[event.agent] = Offer(event.agent, event.attempt, event.leg, event.until_ns, legs=legs)
+        return
+    offer = _offered(call, event)
+    match event:
+        case m.OfferDialled() | m.OfferRinging():
+            leg = _leg(call, offer, event.leg or offer.leg)
+            offer.dialled = leg.dialled = True
+            leg.ringing = leg.ringing or isinstance(event, m.OfferRinging)
+            offer.ringing = offer.ringing or leg.ringing
+        case m.PhoneTried():
+            rung = event.phone
+            offer.legs[rung.leg] = Leg(rung.phone, rung.until_ns, rung.confirm)
+            offer.until_ns = max(offer.until_ns, rung.until_ns)
+        case m.PhoneLapsed():
+            _leg(call, offer, event.leg).over = event.reason
+        case m.ConfirmAsked():
+            leg = _leg(call, offer, event.leg)
+            leg.playback, leg.until_ns, leg.prompts = event.playback, event.until_ns, leg.prompts + 1
+            offer.until_ns = max(offer.until_ns, event.until_ns)
+        case _:
+            del call.offers[event.agent]
+
+
+def _leg(call: Call, offer: Offer, key: str) -> Leg:
+    leg = offer.legs.get(key)
+    if leg is None:
+        raise IllegalMove(f"call {call.id}: {key} is no leg of its attempt {offer.attempt}")
+    return leg

@@ -22,6 +22,7 @@ Strategy = Literal[
     "random",
     "weighted_random",
     "linear",
+    "ring_all",
 ]
 """How agents who fit a call equally well are put in order."""
 
@@ -143,6 +144,8 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     service_level_s: float = 20.0
     short_abandon_s: float = 5.0
     strategy: Strategy = "longest_idle"
+    ring_at_most: int = 0
+    """For ``ring_all``: how many agents are rung for one caller at once; 0 = all who are free."""
     requires: dict[str, int] = {}
     """Skill -> least level (1 to 5). Who lacks a skill never qualifies, not even for level 0."""
     relax: tuple[Relax, ...] = ()
@@ -176,6 +179,19 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     """What is noted if the agent says nothing in time."""
 
 
+class Phone(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of an agent's phones. ``endpoint``: the PJSIP endpoint's name; of a ``mobile`` (a number through
+    a trunk, whose owner must press 1) the key by which the shell knows the number.
+
+    ``ring_s``: how long it rings; 0 = as long as the queue says.
+    """
+
+    endpoint: str
+    mobile: bool = False
+    auto_answer: bool = False
+    ring_s: float = 0.0
+
+
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     """``endpoint`` is the PJSIP endpoint's name, rendered by Cordboard or the PBX's own.
 
@@ -189,6 +205,16 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     skills: dict[str, int] = {}
     groups: tuple[str, ...] = ()
     weight: int = 1
+    phones: tuple[Phone, ...] = ()
+    """All phones, if there is more to say than ``endpoint``."""
+    ring: Literal["at_once", "in_order"] = "at_once"
+    """How several phones are rung."""
+    confirm_s: float = 12.0
+    """How long whoever picks a mobile up has to press 1."""
+
+    def all_phones(self) -> tuple[Phone, ...]:
+        """At least one, in the order in which they are rung."""
+        return self.phones or (Phone(self.endpoint),)
 
 
 class Codes(Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,7 +40,9 @@ class StopMusic(Effect, frozen=True):
 class Originate(Effect, frozen=True):
     """Ring the agent's ``endpoint``; the leg enters through the dialplan's agent extension.
 
-    The display shows the queue's name and the caller (looked up by ``call`` in the shell).
+    ``endpoint`` of a mobile is the key of its number, which the shell knows. ``auto_answer``: ask the
+    phone to pick up by itself. The display shows the queue's name and the caller (looked up by ``call`` in
+    the shell).
     ``timeout_s`` is a second line of defence: the deadline in the floor comes first.
     """
 
@@ -51,11 +53,12 @@ class Originate(Effect, frozen=True):
     timeout_s: int
     shown: str = ""
     """The caller id to show instead, to a number outside (``endpoint``: number@trunk)."""
+    auto_answer: bool = False
 
 
 class Hangup(Effect, frozen=True):
     channel: str
-    reason: Literal["normal", "busy", "congestion", "no_answer"] = "normal"
+    reason: Literal["normal", "busy", "congestion", "no_answer", "answered_elsewhere"] = "normal"
 
 
 class Connect(Effect, frozen=True):

@@ -9,9 +9,20 @@ from msgspec import Struct
 Action = Literal["sign_in", "sign_out", "pause", "resume", "unlock", "done", "wrap_up"]
 """``done``: the wrap-up is over; ``wrap_up``: I need one after this call, or more of the one I am in."""
 LapseReason = Literal[
-    "no_answer", "busy", "declined", "unreachable", "failed", "caller_gone", "not_dialled", "lost"
+    "no_answer",
+    "busy",
+    "declined",
+    "unreachable",
+    "failed",
+    "caller_gone",
+    "not_dialled",
+    "lost",
+    "answered_elsewhere",
+    "not_confirmed",
 ]
-"""``not_dialled``: we may have died before dialling; ``lost``: the leg went while nobody watched."""
+"""``not_dialled``: we may have died before dialling; ``lost``: the leg went while nobody watched;
+``answered_elsewhere``: another agent who was rung for the same call took it; ``not_confirmed``: a mobile
+was picked up (by its voicemail, for all we know), but nobody pressed 1."""
 Outcome = Literal[
     "answered",
     "abandoned",
@@ -78,6 +89,16 @@ class Known(Struct, frozen=True):
 NOBODY = Known()
 
 
+class Rung(Struct, frozen=True, gc=False):
+    """One phone that is rung for an offer, until ``until_ns`` at most. ``confirm``: whoever picks it up
+    must press 1 before the call is theirs."""
+
+    leg: str
+    phone: str
+    until_ns: int
+    confirm: bool = False
+
+
 class Candidate(Struct, frozen=True, gc=False):
     """One agent who could have had the call; ``rank`` orders them, smallest first."""
 
@@ -111,6 +132,10 @@ class Why(Struct, frozen=True, gc=False):
     prefer_note: PreferNote = ""
     listed: str = ""
     """The list of callers that gave the call its priority or its agent."""
+    rung: tuple[str, ...] = ()
+    """All whom this decision rings at once (ring all); () = the first candidate alone."""
+    decision: int = 0
+    """The attempt whose decision rings this agent, too, and has the reasons; 0 = they are here."""
 
 
 class Boundary(Struct, frozen=True):

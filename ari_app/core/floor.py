@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from ari_app.core import agent as agents, call as calls, messages as m, staff, strategies
 from ari_app.core.agent import Agent
-from ari_app.core.call import Call, CallState
-from ari_app.core.definition import Definition, Strategy
+from ari_app.core.call import Call, CallState, Leg
+from ari_app.core.definition import Definition, Queue, Strategy
 from ari_app.core.errors import IllegalMove
 from ari_app.core.matcher import Matcher, Need, Rank
 from ari_app.core.stats import Stats
@@ -38,11 +38,15 @@ OfWait = (
     | m.ForwardConnected
     | m.ForwardBridged
     | m.TimeoutRenewed
+    | m.JoinsEnded
 )
 OfBoth = (
     m.OfferMade
     | m.OfferDialled
     | m.OfferRinging
+    | m.PhoneTried
+    | m.PhoneLapsed
+    | m.ConfirmAsked
     | m.OfferLapsed
     | m.CallConnected
     | m.ConnectFailed
@@ -231,6 +235,18 @@ class Floor:
         key = self.by_leg.get(leg)
         return self.state.agents.get(key) if key else None
 
+    def queue(self, name: str) -> Queue:
+        """The queue's definition; a queue that a reload removed keeps serving by the defaults."""
+        return self.definition.queues.get(name) or Queue(name=name)
+
+    def wants_agents(self, call: Call) -> bool:
+        """Whether the call waits for an agent, or for more of them to be rung (ring all)."""
+        if call.state != "offered":
+            return call.state == "waiting"
+        queue = self.queue(call.queue)
+        most = queue.ring_at_most or len(call.offers) + 1
+        return queue.strategy == "ring_all" and call.joins and len(call.offers) < most
+
     def position(self, call: Call) -> int:
         """1-based place among those of the queue who have no agent yet; 0 = not waiting.
 
@@ -287,7 +303,7 @@ class Floor:
                 return call.input_until_ns
             if kind == "wait":
                 return call.next_move_ns if call.state in ("waiting", "offered") else 0
-            return call.offer.until_ns if call.offer else 0
+            return min((due for offer in call.offers.values() if (due := offer.due_ns())), default=0)
         if kind == "hours":
             opening = state.opening.get(key)
             return opening.next_ns if opening else 0
@@ -430,6 +446,9 @@ class Floor:
                 self.members[queue].append(key)
         self.order = {key: number for number, key in enumerate(known)}
         self.matcher.define(self.definition)
+        for call in self.state.calls.values():
+            if call.state == "offered":
+                self._line(call)  # what the queue says of ringing several may be new
         for present in self.state.agents.values():
             self._sync(present)  # who comes back with this definition may have been at work all the time
 
@@ -469,11 +488,10 @@ class Floor:
         elif isinstance(event, m.ForwardLapsed):
             self.onward.pop(event.leg, None)
             self._at("renew", call.id)
-        elif isinstance(event, m.CallOverflowed):
+        elif isinstance(event, m.CallOverflowed | m.JoinsEnded):
             self.matcher.leave(call.id)
         elif isinstance(event, m.CallQueued | m.WaitAdvanced):
-            if call.state == "waiting":
-                self._wait(call)
+            self._line(call)
             self._at("wait", call.id)
         elif isinstance(event, m.InputAwaited):
             self._at("menu", call.id)
@@ -495,20 +513,25 @@ class Floor:
         self._sync(agent)
         match event:
             case m.OfferMade():
-                self.matcher.leave(call.id)
+                self._line(call)
                 self.state.last_offered[event.queue] = agent.id
-                self.by_leg[event.leg] = agent.id
-                self._at("ring", call.id)
+                for leg in agent.legs():
+                    self.by_leg[leg] = agent.id
+            case m.PhoneTried():
+                self.by_leg[event.phone.leg] = agent.id
             case m.OfferLapsed() | m.ConnectFailed():
-                self._wait(call)
+                self._line(call)
                 self._at("renew", call.id)
                 if isinstance(event, m.ConnectFailed):
                     self._recording_over(call.id)
             case m.CallConnected():
+                self.matcher.leave(call.id)  # others may ring on, but no more join
                 if event.recording:
                     self._record(call, event, at_ns)
             case _:
                 pass
+        if not isinstance(event, m.OfferDialled | m.OfferRinging | m.CallBridged):
+            self._at("ring", call.id)
 
     def _end(self, event: m.CallEnded, at_ns: int) -> None:
         call = self.state.calls[event.call]
@@ -560,11 +583,11 @@ class Floor:
             return
         self.matcher.leave(call.id)
         self._count(call.queue if call.state in IN_LINE else "", "")
-        name = call.offer.agent if call.offer else call.agent
-        agent = self.state.agents.get(name)
-        if agent is not None and agent.call == call.id:
-            agent.state, agent.since_ns, agent.call = "releasing", at_ns, ""
-            self._sync(agent)
+        for name in (*call.offers, call.agent):
+            agent = self.state.agents.get(name)
+            if agent is not None and agent.call == call.id:
+                agent.state, agent.since_ns, agent.call = "releasing", at_ns, ""
+                self._sync(agent)
         self._forget(call, to_fallback=True)
 
     def _evolve_agent(
@@ -626,7 +649,11 @@ class Floor:
 
     # ------------------------------------------------------------ indexes
 
-    def _wait(self, call: Call) -> None:
+    def _line(self, call: Call) -> None:
+        """In line as long as the call wants agents."""
+        if not self.wants_agents(call):
+            self.matcher.leave(call.id)
+            return
         need = Need(call.queue, call.step, tuple(sorted(call.skills.items())), call.prefer)
         self.matcher.wait(call.id, need, (*call.line_key(), call.id))
 
@@ -642,19 +669,20 @@ class Floor:
 
     def _reindex(self) -> None:
         state = self.state
+        for call in state.calls.values():
+            _upgrade(call)
         self._membership()
         for call in state.calls.values():
             self.by_channel[call.channel] = call.id
             self._count("", call.queue if call.state in IN_LINE else "")
             if call.state in ("forwarding", "forwarded"):
                 self.onward[call.leg] = call.id
-            if call.state == "waiting":
-                self._wait(call)
+            self._line(call)
             for kind in CALL_DEADLINES:
                 self._at(kind, call.id)
         for agent in state.agents.values():
-            if agent.leg:
-                self.by_leg[agent.leg] = agent.id
+            for leg in agent.legs():
+                self.by_leg[leg] = agent.id
             self._others(agent, agent.other_calls)
             self._sync(agent)
             for kind in AGENT_DEADLINES:
@@ -676,3 +704,11 @@ class Floor:
             msgspec.ValidationError: not a snapshot of this version.
         """
         return cls(msgspec.msgpack.decode(snapshot, type=State))
+
+
+def _upgrade(call: Call) -> None:
+    """A snapshot of before there could be several offers has one."""
+    offer, call.was_offered = call.was_offered, None
+    if offer is not None:
+        offer.legs = {offer.leg: Leg("", offer.until_ns, dialled=offer.dialled, ringing=offer.ringing)}
+        call.offers = {offer.agent: offer}

@@ -150,10 +150,12 @@ class DeadlinePassed(Input, frozen=True):
 
 
 class PhoneSeen(Input, frozen=True):
-    """What Asterisk says of an agent's phone: registered and not known to be deaf, or not."""
+    """What Asterisk says of an agent's ``phone`` ("" = all of them): registered and not known to be deaf, or
+    not."""
 
     agent: str
     reachable: bool
+    phone: str = ""
 
 
 class OwnCall(Struct, frozen=True):

@@ -59,6 +59,7 @@ from ari_app.core.messages import (
     CallQuarantined,
     CallQueued,
     CallUnheld,
+    ConfirmAsked,
     ConnectFailed,
     CrisisSwitched,
     DefinitionLoaded,
@@ -72,6 +73,7 @@ from ari_app.core.messages import (
     HoursSet,
     HoursTurned,
     InputAwaited,
+    JoinsEnded,
     LapseReason,
     LegReleased,
     MatchingBegan,
@@ -90,6 +92,8 @@ from ari_app.core.messages import (
     OwnDirection,
     OwnKind,
     PhoneChanged,
+    PhoneLapsed,
+    PhoneTried,
     PinAccepted,
     PinRefused,
     RecordingFailed,
@@ -273,8 +277,8 @@ class OpenCall(Struct):
     visit: VisitRow | None = None
     """The latest one."""
     agents: dict[str, SegmentRow] = {}
-    offer: DecisionRow | None = None
-    """The latest one, pending or not."""
+    offers: dict[int, DecisionRow] = {}
+    """Attempt -> its decision: those that are pending, and the one that was picked up."""
     holds: list[str] = []
     """Agents who talked to this caller and are not free again: their wrap-up is still to come."""
     wrap_up_from_ns: dict[str, int] = {}
@@ -359,6 +363,10 @@ def _untold(
     | MenuMissed
     | TimeoutRenewed
     | OfferDialled
+    | PhoneTried
+    | PhoneLapsed
+    | ConfirmAsked
+    | JoinsEnded
     | CallBridged
     | ForwardBridged
     | LegReleased
@@ -620,7 +628,7 @@ class _Book:
 
     def close_call(self, call: OpenCall, row: CallRow) -> None:
         self.change(call, row)
-        self.end_offer(call, "caller_gone")
+        self.end_offers(call, "caller_gone")
         self.close_segments(call)
         self.forget_if_over(call)
 
@@ -695,8 +703,10 @@ class _Book:
         if now is not None and now.state == state:
             return
         if state in OFFER_STATES:
+            offered = {row.agent for row in call.offers.values() if row.result == "offered"}
             for other in [a for a, leg in call.agents.items() if a != agent and leg.state in OFFER_STATES]:
-                self.close_leg(call, other)
+                if other not in offered:
+                    self.close_leg(call, other)
         seq = self.seq
         if now is not None and now.from_ns == self.at_ns:
             seq = now.seq
@@ -725,46 +735,63 @@ class _Book:
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        self.end_offer(call, "superseded")
-        call.offer = DecisionRow(event.call, event.attempt, event.agent, event.queue, self.at_ns, event.why)
-        self.changes.append(call.offer)
+        together = event.why.rung or event.why.decision
+        self.end_offers(call, "superseded", event.agent if together else "")
+        row = DecisionRow(event.call, event.attempt, event.agent, event.queue, self.at_ns, event.why)
+        call.offers[event.attempt] = row
+        self.changes.append(row)
         self.change(call, replace(call.row, offers=call.row.offers + 1))
         self.move_leg(call, event.agent, "reserved", event.queue)
 
-    def end_offer(self, call: OpenCall, result: OfferResult) -> None:
-        offer = call.offer
-        if offer is None or offer.result != "offered":
+    def end_offers(self, call: OpenCall, result: OfferResult, agent: str = "") -> None:
+        """End those that are pending: all, or ``agent``'s."""
+        for attempt, row in list(call.offers.items()):
+            if row.agent == agent or not agent:
+                self.end_offer(call, attempt, result)
+
+    def end_offer(self, call: OpenCall, attempt: int, result: OfferResult) -> None:
+        row = call.offers.get(attempt)
+        if row is None or row.result != "offered":
             return
-        call.offer = replace(offer, result=result, result_ns=self.at_ns)
-        self.changes.append(call.offer)
+        call.offers[attempt] = replace(row, result=result, result_ns=self.at_ns)
+        self.changes.append(call.offers[attempt])
         if result != "answered":
-            self.close_leg(call, offer.agent)
+            del call.offers[attempt]
+            self.close_leg(call, row.agent)
 
     def ring(self, event: OfferRinging) -> None:
         self.move_agent(event.agent, "ringing", "", event.call)
         call = self.state.calls.get(event.call)
         if call is not None:
             self.move_leg(call, event.agent, "ringing", call.row.queue)
-            self.move_caller(call, "ringing", call.row.queue, event.agent)
+            if call.caller is None or call.caller.state not in ("ringing", "talking"):
+                self.move_caller(call, "ringing", call.row.queue, event.agent)
 
     def lapse(self, event: OfferLapsed) -> None:
         self.move_agent(event.agent, "releasing", event.reason, event.call)
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        self.end_offer(call, event.reason)
+        self.end_offer(call, event.attempt, event.reason)
         self.close_leg(call, event.agent)
         if event.miss:
             self.change(call, replace(call.row, misses=call.row.misses + 1))
-        if call.caller is not None:
-            self.move_caller(call, "waiting", event.queue, "")
+        if call.caller is not None and (call.caller.state, call.caller.peer) != ("talking", call.row.agent):
+            self.wait_or_ring(call, event.queue)
+
+    def wait_or_ring(self, call: OpenCall, queue: str) -> None:
+        """The caller of a call that somebody is no longer rung for: with whom it rings now, if anybody."""
+        ringing = [agent for agent, leg in call.agents.items() if leg.state == "ringing"]
+        if call.caller is not None and call.caller.state == "ringing" and call.caller.peer in ringing:
+            return
+        self.move_caller(call, "ringing" if ringing else "waiting", queue, ringing[0] if ringing else "")
 
     def connect(self, event: CallConnected) -> None:
         self.move_agent(event.agent, "talking", "", event.call)
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        self.end_offer(call, "answered")
+        self.end_offer(call, event.attempt, "answered")
         entered_ns = call.row.entered_ns
         row = replace(
             call.row,
@@ -788,14 +815,14 @@ class _Book:
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        if call.offer is not None and call.offer.attempt == event.attempt:
-            call.offer = replace(call.offer, result="connect_failed", result_ns=self.at_ns)
-            self.changes.append(call.offer)
+        row = call.offers.pop(event.attempt, None)
+        if row is not None:
+            self.changes.append(replace(row, result="connect_failed", result_ns=self.at_ns))
         call.held_from_ns = 0
         self.change(call, replace(call.row, answered_ns=None, agent="", waited_ns=None, hold_ns=0))
         self.wait_again(call)
         self.close_leg(call, event.agent)
-        self.move_caller(call, "waiting", event.queue, "")
+        self.wait_or_ring(call, event.queue)
 
     # ------------------------------------------------------------ agents
 
@@ -869,8 +896,7 @@ class _Book:
         call = self.state.calls.get(call_id)
         if call is None:
             return
-        if call.offer is not None and call.offer.agent == agent:
-            self.end_offer(call, "superseded")
+        self.end_offers(call, "superseded", agent)
         self.charge_wrap_up(call, agent)
         self.close_leg(call, agent)
         if agent in call.holds:

@@ -50,6 +50,7 @@ from ari_app.core.facts import (
     OwnDirection as OwnDirection,
     OwnKind as OwnKind,
     PreferNote as PreferNote,
+    Rung as Rung,
     Why as Why,
 )
 from ari_app.core.inputs import (
@@ -244,7 +245,11 @@ class TimeoutRenewed(Event, frozen=True):
 
 
 class OfferMade(Event, frozen=True):
-    """Caller and agent are reserved for each other, in one event. ``leg`` will ring until ``until_ns``."""
+    """Caller and agent are reserved for each other, in one event. ``leg`` will ring until ``until_ns``.
+
+    Ring all makes one such event for each agent, in one commit. ``phones``: all that are rung now, that
+    of ``leg`` first; () = it alone.
+    """
 
     call: str
     queue: str
@@ -253,20 +258,62 @@ class OfferMade(Event, frozen=True):
     leg: str
     until_ns: int
     why: Why
+    phones: tuple[Rung, ...] = ()
 
 
 class OfferDialled(Event, frozen=True):
-    """Asterisk took the originate."""
+    """Asterisk took the originate. ``leg`` "" = the offer's first."""
 
     call: str
     agent: str
     attempt: int
+    leg: str = ""
 
 
 class OfferRinging(Event, frozen=True):
+    """``leg`` "" = the offer's first."""
+
     call: str
     agent: str
     attempt: int
+    leg: str = ""
+
+
+class PhoneTried(Event, frozen=True):
+    """The next phone of the offered agent is rung."""
+
+    call: str
+    agent: str
+    attempt: int
+    phone: Rung
+
+
+class PhoneLapsed(Event, frozen=True):
+    """One phone of the offered agent is over; the offer goes on with the others."""
+
+    call: str
+    agent: str
+    attempt: int
+    leg: str
+    reason: LapseReason
+
+
+class ConfirmAsked(Event, frozen=True):
+    """A phone was picked up whose owner must press 1; ``playback`` asks for it, until ``until_ns``."""
+
+    call: str
+    agent: str
+    attempt: int
+    leg: str
+    playback: str
+    until_ns: int
+
+
+class JoinsEnded(Event, frozen=True):
+    """No more agents are rung for this call, whose queue would send it on: it is, if nobody picks up."""
+
+    call: str
+    reason: OverflowReason
 
 
 class OfferLapsed(Event, frozen=True):
@@ -457,11 +504,13 @@ class AgentRested(Event, frozen=True):
 
 
 class PhoneChanged(Event, frozen=True):
-    """The agent's phone: whether it can be reached, and how many calls that are not ours it has."""
+    """The agent's phones: whether one can be reached, and the calls they have that are not ours."""
 
     agent: str
     reachable: bool
     other_calls: tuple[str, ...]
+    offline: tuple[str, ...] = ()
+    """Those of several phones that cannot be reached."""
 
 
 class OwnCallBegan(Event, frozen=True):
@@ -609,6 +658,10 @@ AnyEvent = (
     | OfferMade
     | OfferDialled
     | OfferRinging
+    | PhoneTried
+    | PhoneLapsed
+    | ConfirmAsked
+    | JoinsEnded
     | OfferLapsed
     | CallConnected
     | ConnectFailed

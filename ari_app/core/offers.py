@@ -8,37 +8,16 @@ still ring.
 
 from __future__ import annotations
 
-from ari_app.core import ivr, messages as m, onward
-from ari_app.core.agent import RESTS, Agent
+from ari_app.core import ivr, messages as m, onward, release, ringing
+from ari_app.core.agent import Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import Queue, seconds_ns
 from ari_app.core.floor import Floor, Recording
 
-RELEASE_AGAIN_S = 5
-"""A leg that was told to hang up and is not confirmed gone by then is told again."""
-
-# ITU-T Q.850 cause values as Asterisk reports them for a leg that never talked.
-_CAUSE_REASONS: dict[int, m.LapseReason] = {
-    17: "busy",  # user busy: SIP 486, 600
-    21: "declined",  # call rejected: SIP 603, 403
-    18: "no_answer",  # no user responding: SIP 408
-    19: "no_answer",  # no answer from user: SIP 480, our own ring limit
-    3: "unreachable",  # no route
-    20: "unreachable",  # subscriber absent: no contact registered
-    27: "unreachable",  # destination out of order: SIP 502
-    38: "unreachable",  # network out of order
-}
-_MISSES: frozenset[m.LapseReason] = frozenset({"no_answer", "unreachable", "failed"})
-
-
-def lapse_reason(cause: int) -> m.LapseReason:
-    """Why a leg that was never answered is gone, from its Q.850 cause."""
-    return _CAUSE_REASONS.get(cause, "failed")
-
 
 def queue_of(floor: Floor, name: str) -> Queue:
     """The queue's definition; a queue that a reload removed keeps serving by the defaults."""
-    return floor.definition.queues.get(name) or Queue(name=name)
+    return floor.queue(name)
 
 
 def absolute_ns(floor: Floor, now_ns: int) -> int:
@@ -53,32 +32,58 @@ def answered(floor: Floor, leg: str, now_ns: int) -> m.Step:
     """A leg entered Stasis. Too late or unknown: it is told to go, the caller never notices."""
     agent = floor.agent_of(leg)
     call = floor.state.calls.get(agent.call) if agent else None
-    if agent is None or call is None or call.offer is None or call.offer.leg != leg:
-        if call is not None and call.leg == leg:
-            return m.Step([], [])  # seen before
+    if call is not None and call.leg == leg:
+        return m.Step([], [])  # seen before
+    found = ringing.find(floor, leg)
+    if found is None:
         return m.Step([], [m.Hangup(leg)])
-    return connect(floor, call, call.offer, now_ns)
+    call, offer, phone = found
+    if call.state == "talking":  # another agent was first, and is not bridged yet
+        return ringing.lapse(floor, call, offer, "answered_elsewhere", now_ns)
+    if phone.confirm:
+        return ringing.ask(floor, call, offer, leg, now_ns) if not phone.prompts else m.Step([], [])
+    return connect(floor, call, offer, leg, now_ns)
 
 
-def connect(floor: Floor, call: Call, offer: Offer, now_ns: int) -> m.Step:
+def pressed(floor: Floor, leg: str, digit: str, now_ns: int) -> m.Step:
+    """A key at an agent's phone: 1 takes the call that it was asked about, 2 does not."""
+    found = ringing.find(floor, leg)
+    if found is None or found[0].state == "talking" or not found[2].prompts:
+        return m.Step([], [])
+    call, offer, phone = found
+    if digit == ringing.ACCEPT:
+        step = connect(floor, call, offer, leg, now_ns)
+        # Asterisk would keep them apart until the prompt is over.
+        step.effects.insert(0, m.StopPlay(phone.playback))
+        return step
+    if digit == ringing.REFUSE:
+        return ringing.phone_over(floor, call, offer, leg, "declined", now_ns)
+    return m.Step([], [])
+
+
+def connect(floor: Floor, call: Call, offer: Offer, leg: str, now_ns: int) -> m.Step:
     """Caller and agent talk: one bridge, one recording with a track for each."""
     bridge = f"{call.id}.talk.{offer.attempt}"
     recording = f"{call.id}.rec.{offer.attempt}" if queue_of(floor, call.queue).record else ""
     waited_ns = now_ns - call.entered_ns
     connected = m.CallConnected(
-        call.id, call.queue, offer.agent, offer.attempt, offer.leg, bridge, waited_ns, recording
+        call.id, call.queue, offer.agent, offer.attempt, leg, bridge, waited_ns, recording
     )
     effects: list[m.AnyEffect] = [
         # Channel music does not stop on entering a bridge: caller and music would interleave.
         m.StopMusic(call.channel),
-        m.Connect(call.id, bridge, (call.channel, offer.leg)),
+        m.Connect(call.id, bridge, (call.channel, leg)),
         m.SetAbsolute(call.channel, 0),
     ]
     if recording:
         of_caller, of_agent = track_files(recording)
         effects.append(m.Record(call.id, call.channel, of_caller))
-        effects.append(m.Record(call.id, offer.leg, of_agent))
-    return m.Step([connected], effects)
+        effects.append(m.Record(call.id, leg, of_agent))
+    step = m.Step([connected], effects)
+    for other in offer.live():
+        if other != leg:  # the agent's own other phones
+            release.tell(step, offer.agent, other, now_ns, "answered_elsewhere")
+    return step
 
 
 def track_files(recording: str) -> tuple[str, str]:
@@ -96,16 +101,26 @@ def bridge_done(floor: Floor, done: m.BridgeDone, now_ns: int) -> m.Step:
     if done.bridge not in ("", call.bridge):
         return m.Step([], [])
     if done.ok:
-        return m.Step([m.CallBridged(call.id, call.agent)], [])
+        step = m.Step([m.CallBridged(call.id, call.agent)], [])
+        _others_lapse(floor, call, step, "answered_elsewhere", now_ns)
+        return step
     step = _never_bridged(floor, call, done.error, now_ns, leg_gone=False)
     step.effects.append(m.Alarm(call.id, f"bridge refused: {done.error}"))
     return step
 
 
+def _others_lapse(floor: Floor, call: Call, step: m.Step, reason: m.LapseReason, now_ns: int) -> None:
+    """Whoever else is rung for this call is let go."""
+    for offer in call.offers.values():
+        lapsed = ringing.lapse(floor, call, offer, reason, now_ns)
+        step.events.extend(lapsed.events)
+        step.effects.extend(lapsed.effects)
+
+
 def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gone: bool) -> m.Step:
     """The agent picked up but no talk came of it: the caller waits again, in their old place."""
     renew_at_ns = absolute_ns(floor, now_ns)
-    failed = m.ConnectFailed(call.id, call.queue, call.agent, call.attempts, error, renew_at_ns)
+    failed = m.ConnectFailed(call.id, call.queue, call.agent, call.talk, error, renew_at_ns)
     step = m.Step([failed], [])
     step.effects.append(m.DropBridge(call.bridge))
     step.effects.append(m.SetAbsolute(call.channel, floor.definition.centre.absolute_timeout_s))
@@ -117,56 +132,11 @@ def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gon
     if leg_gone:
         agent = floor.state.agents[call.agent]
         step.events.append(m.LegReleased(agent.id, call.leg))
-        step.events.append(_freed(floor, agent, call.queue, now_ns, rests=True))
+        if agent.legs() == (call.leg,):
+            step.events.append(release.freed(floor, agent, call.queue, now_ns, rests=True))
     else:
-        step.events.append(m.ReleaseAwaited(call.agent, call.leg, now_ns + seconds_ns(RELEASE_AGAIN_S)))
-        step.effects.append(m.Hangup(call.leg))
+        release.tell(step, call.agent, call.leg, now_ns)
     return step
-
-
-# ---------------------------------------------------------------- the offer lapses
-
-
-def lapse(floor: Floor, call: Call, reason: m.LapseReason, now_ns: int, *, leg_gone: bool) -> m.Step:
-    """The offer is over without a conversation; the caller keeps their place."""
-    offer = call.offer
-    if offer is None:
-        return m.Step([], [])
-    agent = floor.state.agents[offer.agent]
-    miss = reason in _MISSES
-    events: list[m.AnyEvent] = [m.OfferLapsed(call.id, call.queue, agent.id, offer.attempt, reason, miss)]
-    if not leg_gone:
-        events.append(m.ReleaseAwaited(agent.id, offer.leg, now_ns + seconds_ns(RELEASE_AGAIN_S)))
-        return m.Step(events, [m.Hangup(offer.leg, "no_answer")])
-    events.append(m.LegReleased(agent.id, offer.leg))
-    misses, rests = agent.misses + miss, reason in RESTS
-    events.append(_freed(floor, agent, call.queue, now_ns, misses=misses, rests=rests))
-    return m.Step(events, [])
-
-
-def originate_done(floor: Floor, done: m.OriginateDone, now_ns: int) -> m.Step:
-    """Asterisk's word on ringing the agent: it rings, or the phone cannot be reached."""
-    agent = floor.agent_of(done.channel)
-    call = floor.state.calls.get(agent.call) if agent else None
-    if agent is None or call is None or call.offer is None or call.offer.leg != done.channel:
-        if agent is not None and agent.state == "releasing" and not done.ok:
-            return leg_gone(floor, agent, 0, now_ns)  # lapsed meanwhile, and there is no leg to wait for
-        return m.Step([], [])
-    if not done.ok:
-        reason: m.LapseReason = "unreachable" if done.error == "unreachable" else "failed"
-        return lapse(floor, call, reason, now_ns, leg_gone=True)
-    if call.offer.dialled:
-        return m.Step([], [])
-    return m.Step([m.OfferDialled(call.id, agent.id, call.offer.attempt)], [])
-
-
-def ringing(floor: Floor, leg: str) -> m.Step:
-    """The agent's phone rings."""
-    agent = floor.agent_of(leg)
-    call = floor.state.calls.get(agent.call) if agent else None
-    if agent is None or call is None or call.offer is None or call.offer.leg != leg or call.offer.ringing:
-        return m.Step([], [])
-    return m.Step([m.OfferRinging(call.id, agent.id, call.offer.attempt)], [])
 
 
 # ---------------------------------------------------------------- somebody is gone
@@ -184,10 +154,10 @@ def caller_gone(
         return step
     if call.state in ("forwarding", "forwarded"):
         return onward.over(call, by, now_ns, cause=cause)
+    _others_lapse(floor, call, step, "caller_gone", now_ns)
     if call.state == "talking":
-        return talk_over(floor, call, by, now_ns, cause=cause)
-    if call.offer is not None:
-        step = lapse(floor, call, "caller_gone", now_ns, leg_gone=False)
+        over = talk_over(floor, call, by, now_ns, cause=cause)
+        return m.Step([*step.events, *over.events], [*step.effects, *over.effects])
     waited_ns = now_ns - call.entered_ns
     step.events.append(m.CallEnded(call.id, outcome or "abandoned", by, call.queue, "", waited_ns, 0, cause))
     return step
@@ -215,9 +185,7 @@ def talk_over(
     if by == "agent":  # a caller who left for the fallback is served there
         step.effects.append(m.Hangup(call.channel))
     if not leg_gone:
-        step.effects.append(m.Hangup(call.leg))
-        again_ns = now_ns + seconds_ns(RELEASE_AGAIN_S)
-        step.events.append(m.ReleaseAwaited(call.agent, call.leg, again_ns))
+        release.tell(step, call.agent, call.leg, now_ns)
     step.effects.append(m.DropBridge(call.bridge))
     agent = floor.state.agents[call.agent]
     if leg_gone:
@@ -227,8 +195,8 @@ def talk_over(
         step.events.append(wrap_up)
         return step
     step.events.extend(default_disposition(floor, agent, call.id, call.queue))
-    if leg_gone:
-        step.events.append(_freed(floor, agent, call.queue, now_ns))
+    if leg_gone and agent.legs() == (call.leg,):
+        step.events.append(release.freed(floor, agent, call.queue, now_ns))
     return step
 
 
@@ -266,74 +234,41 @@ def leg_held(floor: Floor, item: m.LegHeld, now_ns: int) -> m.Step:
     return m.Step([m.CallUnheld(call.id, agent.id, now_ns - call.held_ns)], [])
 
 
-def leg_hung_up(floor: Floor, agent: Agent, now_ns: int) -> m.Step:
+def leg_hung_up(floor: Floor, agent: Agent, leg: str, now_ns: int) -> m.Step:
     """The agent's phone said BYE, or its leg left Stasis: no talk any more, but not yet confirmed gone."""
+    found = ringing.find(floor, leg)
+    if found is not None and found[2].prompts:  # picked up, but nobody has pressed 1
+        return ringing.phone_over(floor, *found[:2], leg, "not_confirmed", now_ns)
     call = floor.state.calls.get(agent.call)
-    if call is None or call.state != "talking" or call.leg != agent.leg:
+    if call is None or call.state != "talking" or call.leg != leg:
         return m.Step([], [])
     if not call.bridged:
         return _never_bridged(floor, call, "agent hung up", now_ns, leg_gone=False)
     return talk_over(floor, call, "agent", now_ns)
 
 
-def leg_gone(floor: Floor, agent: Agent, cause: int, now_ns: int) -> m.Step:
-    """The agent's leg is confirmed gone."""
+def leg_gone(floor: Floor, agent: Agent, leg: str, cause: int, now_ns: int) -> m.Step:
+    """A leg of the agent's phones is confirmed gone."""
+    found = ringing.find(floor, leg)
+    if found is not None:
+        reason = ringing.end_of(found[2], cause)
+        return ringing.phone_over(floor, *found[:2], leg, reason, now_ns, gone=True)
     call = floor.state.calls.get(agent.call)
-    if call is not None and call.offer is not None and call.offer.leg == agent.leg:
-        reason = lapse_reason(cause)
-        if cause == m.UNSEEN:
-            reason = "lost" if call.offer.dialled else "not_dialled"
-        return lapse(floor, call, reason, now_ns, leg_gone=True)
-    if call is not None and call.state == "talking" and call.leg == agent.leg:
+    if call is not None and call.state == "talking" and call.leg == leg:
         if not call.bridged:
             return _never_bridged(floor, call, "agent hung up", now_ns, leg_gone=True)
         return talk_over(floor, call, "agent", now_ns, cause=cause, leg_gone=True)
-    events: list[m.AnyEvent] = [m.LegReleased(agent.id, agent.leg)]
-    if agent.state == "releasing":
-        events.append(_freed(floor, agent, "", now_ns, misses=agent.misses, rests=agent.rests))
-    return m.Step(events, [])
+    return ringing.leg_released(floor, agent, leg, now_ns)
 
 
 def wrap_up_over(floor: Floor, agent: Agent, by: str, now_ns: int) -> m.Step:
     """The wrap-up's time is up, or the agent is done; the agent is free if the leg is gone."""
-    events: list[m.AnyEvent] = [m.WrapUpEnded(agent.id, agent.call, by)]
-    if agent.leg:
-        again_ns = now_ns + seconds_ns(RELEASE_AGAIN_S)
-        events.append(m.ReleaseAwaited(agent.id, agent.leg, again_ns))
-        return m.Step(events, [m.Hangup(agent.leg)])
-    events.append(_freed(floor, agent, "", now_ns))
-    return m.Step(events, [])
-
-
-def release_again(agent: Agent, now_ns: int) -> m.Step:
-    """The leg should have been gone by now: tell it again. Its 404 confirms that it is gone."""
-    if not agent.leg or agent.state not in ("releasing", "wrap_up"):
-        return m.Step([], [])
-    again_ns = now_ns + seconds_ns(RELEASE_AGAIN_S)
-    return m.Step([m.ReleaseAwaited(agent.id, agent.leg, again_ns)], [m.Hangup(agent.leg)])
-
-
-def _freed(
-    floor: Floor, agent: Agent, queue: str, now_ns: int, *, misses: int = 0, rests: bool = False
-) -> m.AgentFreed:
-    """Where the agent goes: what was asked meanwhile, "not responding" after too many misses, or ready."""
-    if agent.after == "signed_out":
-        return m.AgentFreed(agent.id, "signed_out", "")
-    if agent.after == "paused":
-        return m.AgentFreed(agent.id, "paused", agent.after_reason)
-    limits = [queue_of(floor, q) for q in _queues(floor, agent, queue)]
-    limit = min((q.max_misses for q in limits), default=2)
-    if rests and misses >= limit > 0:
-        return m.AgentFreed(agent.id, "not_responding", f"{misses} offers missed")
-    rest_ns = max((seconds_ns(q.retry_pause_s) for q in limits), default=0) if rests else 0
-    return m.AgentFreed(agent.id, "ready", "", now_ns + rest_ns if rest_ns else 0)
-
-
-def _queues(floor: Floor, agent: Agent, queue: str) -> tuple[str, ...]:
-    if queue:
-        return (queue,)
-    definition = floor.definition.agents.get(agent.id)
-    return definition.queues if definition else ()
+    step = m.Step([m.WrapUpEnded(agent.id, agent.call, by)], [])
+    for leg in agent.legs():
+        release.tell(step, agent.id, leg, now_ns)
+    if not agent.leg:
+        step.events.append(release.freed(floor, agent, "", now_ns))
+    return step
 
 
 # ---------------------------------------------------------------- recordings

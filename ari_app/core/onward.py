@@ -6,7 +6,7 @@ the leg goes on ringing in Asterisk, enters through the dialplan's loop, and the
 
 from __future__ import annotations
 
-from ari_app.core import ivr, messages as m, offers
+from ari_app.core import ivr, messages as m, offers, ringing
 from ari_app.core.call import Call
 from ari_app.core.definition import Target, seconds_ns
 from ari_app.core.floor import Floor
@@ -98,7 +98,7 @@ def leg_gone(floor: Floor, call: Call, now_ns: int, *, cause: int = 0) -> m.Step
         renew_at_ns = offers.absolute_ns(floor, now_ns)
         lapsed = m.ForwardLapsed(call.id, call.leg, "not_dialled", call.then, renew_at_ns)
         return m.Step([lapsed, *again.events], again.effects)
-    reason = offers.lapse_reason(cause) if call.state == "forwarding" else "failed"
+    reason = ringing.lapse_reason(cause) if call.state == "forwarding" else "failed"
     return lapse(floor, call, reason, now_ns, gone=True)
 
 

@@ -50,11 +50,14 @@ def enforce(floor: Floor, events: Sequence[m.AnyEvent], apply: Apply, now_ns: in
 
         for key, fresh in found.items():
             call = floor.state.calls.get(key)
-            if call is None or call.state != "waiting":
+            if call is None or not floor.wants_agents(call):
                 continue
-            queue = floor.definition.queues.get(call.queue) or Queue(name=call.queue)
+            queue = floor.queue(call.queue)
             reason = reason_to_go(floor, call, queue, now_ns, fresh=fresh)
             if reason is None:
+                continue
+            if call.state == "offered":  # the phones that ring may ring on; no more are added
+                take(m.Step([m.JoinsEnded(key, reason)], []))
                 continue
             seen = left.setdefault(key, set())
             target = FALLBACK if call.queue in seen else target_of(floor.definition, queue, reason)
@@ -85,7 +88,7 @@ def _concerned(floor: Floor, events: Sequence[m.AnyEvent]) -> dict[str, bool]:
                 pass  # nothing that a rule depends on
     if everybody or queues:
         for call in floor.state.calls.values():
-            if call.state == "waiting" and (everybody or call.queue in queues):
+            if floor.wants_agents(call) and (everybody or call.queue in queues):
                 found.setdefault(call.id, False)
     return found
 

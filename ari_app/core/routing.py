@@ -12,16 +12,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ari_app.core import messages as m, strategies
+from ari_app.core import messages as m, ringing, strategies
 from ari_app.core.call import Call
-from ari_app.core.definition import Queue, seconds_ns
+from ari_app.core.definition import Queue
 from ari_app.core.floor import Floor
 from ari_app.core.matcher import DYNAMIC, FREE, Bucket, fit, fits, groups, levels
 
 CANDIDATES = 6
 """The winner and five runners-up are stored with each decision."""
-RING_GRACE_S = 5
-"""Asterisk's own ring limit lies this far behind the floor's, which decides."""
 
 
 def match(floor: Floor, now_ns: int) -> m.Step | None:
@@ -37,13 +35,12 @@ def match(floor: Floor, now_ns: int) -> m.Step | None:
 
 
 def offer(floor: Floor, call: Call, bucket: Bucket, now_ns: int) -> m.Step:
-    """Reserve ``call`` and the best free agent of its bucket for each other."""
-    queue = floor.definition.queues.get(call.queue) or Queue(name=call.queue)
-    attempt = call.attempts + 1
-    best = ranked(floor, call, bucket, queue, now_ns)
-    agent = floor.state.agents[best[0]]
-    leg = f"{call.id}.offer.{attempt}"
-    until_ns = now_ns + seconds_ns(queue.ring_timeout_s)
+    """Reserve ``call`` and the best free agent of its bucket for each other; for ring all, all of them,
+    or as many as are wanted. That is one decision: its first offer has the reasons, the others name it."""
+    queue = floor.queue(call.queue)
+    number, first = _how_many(queue, call, bucket), call.attempts + 1
+    best = ranked(floor, call, bucket, queue, now_ns, number - 1 + CANDIDATES)
+    chosen = best[:number]
     why = m.Why(
         rule=("best fit, then " if bucket.wanted else "") + strategies.WORDS[queue.strategy],
         waited_ns=now_ns - call.entered_ns,
@@ -58,11 +55,35 @@ def offer(floor: Floor, call: Call, bucket: Bucket, now_ns: int) -> m.Step:
         preferred=call.preferred,
         prefer_note=call.prefer_note,
         listed=call.known.listed,
+        rung=tuple(chosen) if queue.strategy == "ring_all" else (),
     )
-    made = m.OfferMade(call.id, call.queue, agent.id, attempt, leg, until_ns, why)
-    endpoint = floor.definition.agents[agent.id].endpoint
-    ring_s = int(queue.ring_timeout_s) + RING_GRACE_S
-    return m.Step([made], [m.Originate(leg, endpoint, call.id, queue.name, ring_s)])
+    step = m.Step([], [])
+    for place, name in enumerate(chosen):
+        reason = _together(why, first, place) if place else why
+        made, effects = ringing.begin(floor, call, floor.state.agents[name], first + place, reason, now_ns)
+        step.events.append(made)
+        step.effects.extend(effects)
+    return step
+
+
+def _how_many(queue: Queue, call: Call, bucket: Bucket) -> int:
+    if queue.strategy != "ring_all":
+        return 1
+    most = queue.ring_at_most - len(call.offers) if queue.ring_at_most else len(bucket.free)
+    return min(most, len(bucket.free))
+
+
+def _together(why: m.Why, first: int, place: int) -> m.Why:
+    """What is kept with the second and further offers of one decision."""
+    return m.Why(
+        rule=why.rule,
+        waited_ns=why.waited_ns,
+        position=why.position,
+        waiting=why.waiting,
+        candidates=(why.candidates[place],),
+        not_eligible={},
+        decision=first,
+    )
 
 
 def ranked(

@@ -9,9 +9,24 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ari_app.core import codes, ivr, messages as m, offers, onward, own, policy, routing, staff, wait, wrapup
+from ari_app.core import (
+    codes,
+    ivr,
+    messages as m,
+    offers,
+    onward,
+    own,
+    policy,
+    release,
+    ringing,
+    routing,
+    staff,
+    wait,
+    wrapup,
+)
+from ari_app.core.agent import Agent
 from ari_app.core.call import Call
-from ari_app.core.definition import Definition, seconds_ns
+from ari_app.core.definition import Definition
 from ari_app.core.floor import AGENT_DEADLINES, Floor
 
 
@@ -48,7 +63,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.CodeDialled():
             return codes.dialled(floor, item, now_ns)
         case m.LegRinging():
-            return offers.ringing(floor, item.channel)
+            return ringing.ringing(floor, item.channel)
         case m.LegAnswered():
             return _leg_answered(floor, item.channel, now_ns)
         case m.LegHeld():
@@ -86,7 +101,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             forwarded = floor.forwarded_by(item.channel)
             if forwarded is not None:
                 return onward.originate_done(floor, forwarded, item, now_ns)
-            return offers.originate_done(floor, item, now_ns)
+            return ringing.originate_done(floor, item, now_ns)
         case m.BridgeDone():
             return offers.bridge_done(floor, item, now_ns)
         case m.RecordingBegun():
@@ -148,6 +163,8 @@ def _digit(floor: Floor, item: m.DigitPressed, now_ns: int) -> m.Step:
     session = floor.state.sessions.get(item.channel)
     if session is not None:
         return codes.digit(floor, session, item.digit, now_ns)
+    if item.channel in floor.by_leg:
+        return offers.pressed(floor, item.channel, item.digit, now_ns)
     call = floor.call_of(item.channel)
     if call is None or call.state != "ivr":
         return m.Step([], [])
@@ -204,7 +221,7 @@ def _hung_up(floor: Floor, channel: str, now_ns: int) -> m.Step:
         return onward.leg_hung_up(floor, forwarded, now_ns)
     agent = floor.agent_of(channel)
     if agent is not None:
-        return offers.leg_hung_up(floor, agent, now_ns)
+        return offers.leg_hung_up(floor, agent, channel, now_ns)
     return m.Step([], [])
 
 
@@ -232,7 +249,7 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
     elif channel in floor.state.closing:
         step.events.append(m.CallerReleased(floor.state.closing[channel], channel))
     elif agent is not None:
-        step = offers.leg_gone(floor, agent, item.cause, now_ns)
+        step = offers.leg_gone(floor, agent, channel, item.cause, now_ns)
     elif (forwarded := floor.forwarded_by(channel)) is not None:
         step = onward.leg_gone(floor, forwarded, now_ns, cause=item.cause)
     elif channel in floor.state.sessions:
@@ -263,17 +280,29 @@ def _phone(floor: Floor, item: m.PhoneSeen | m.OtherCallSeen) -> m.Step:
     agent = floor.state.agents.get(item.agent)
     if agent is None:
         return m.Step([], [])
-    reachable, others = agent.reachable, agent.other_calls
+    reachable, others, offline = agent.reachable, agent.other_calls, agent.offline
     if isinstance(item, m.PhoneSeen):
-        reachable = item.reachable
-    elif not (item.channel in others or item.channel == agent.leg or item.channel in floor.state.sessions):
+        reachable, offline = _presence(floor, agent, item)
+    elif not (item.channel in (*others, *agent.legs()) or item.channel in floor.state.sessions):
         others = (*others, item.channel)
     step = m.Step([], [])
-    if (reachable, others) != (agent.reachable, agent.other_calls):
-        step.events.append(m.PhoneChanged(agent.id, reachable, others))
+    if (reachable, others, offline) != (agent.reachable, agent.other_calls, agent.offline):
+        step.events.append(m.PhoneChanged(agent.id, reachable, others, offline))
     if isinstance(item, m.OtherCallSeen):
         step.events.extend(own.seen(floor, item))
     return step
+
+
+def _presence(floor: Floor, agent: Agent, item: m.PhoneSeen) -> tuple[bool, tuple[str, ...]]:
+    """Whether any phone can be reached, and those that cannot. Of a mobile nobody knows."""
+    definition = floor.definition.agents.get(agent.id)
+    there = definition.all_phones() if definition else ()
+    if not there or not item.phone:
+        return item.reachable, ()
+    lost = {*agent.offline} if agent.reachable or agent.offline else {p.endpoint for p in there}
+    lost = lost - {item.phone} if item.reachable else lost | {item.phone}
+    offline = tuple(phone.endpoint for phone in there if phone.endpoint in lost and not phone.mobile)
+    return len(offline) < len(there), offline
 
 
 def _prompt_ended(floor: Floor, item: m.PromptEnded, now_ns: int) -> m.Step:
@@ -283,6 +312,8 @@ def _prompt_ended(floor: Floor, item: m.PromptEnded, now_ns: int) -> m.Step:
         if call.playback != item.playback or call.state != "ivr":
             return m.Step([], [])
         return ivr.prompt_ended(floor, call, now_ns)
+    if owner in floor.by_leg:
+        return ringing.prompt_ended(floor, item, now_ns)
     session = floor.state.sessions.get(owner)
     if session is None or session.playback != item.playback:
         return m.Step([], [])
@@ -310,7 +341,7 @@ def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
             return onward.lapse(floor, call, "no_answer", now_ns)
         if item.kind == "menu":
             return ivr.timed_out(floor, call, now_ns)
-        return offers.lapse(floor, call, "no_answer", now_ns, leg_gone=False)
+        return ringing.overdue(floor, call, now_ns)
     return m.Step([], [])
 
 
@@ -319,7 +350,7 @@ def _agent_deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step
     if item.kind == "wrap":
         return wrapup.timed_out(floor, agent, now_ns)
     if item.kind == "release":
-        return offers.release_again(agent, now_ns)
+        return release.again(agent, now_ns)
     return m.Step([m.AgentRested(agent.id)], [])
 
 
@@ -333,11 +364,11 @@ def _quarantine(floor: Floor, item: m.StepFailed, now_ns: int) -> m.Step:
         if item.failed in ("CallArrived", "CodeDialled"):
             effects.append(m.ToFallback(channel))  # in Stasis, and on nobody's books
         return m.Step(events, effects)
-    leg, agent = (call.offer.leg, call.offer.agent) if call.offer else (call.leg, call.agent)
-    if leg:
-        events.append(m.ReleaseAwaited(agent, leg, now_ns + seconds_ns(offers.RELEASE_AGAIN_S)))
-        effects.append(m.Hangup(leg))
+    step = m.Step(events, effects)
+    for agent in (*call.offers, call.agent):
+        for leg in floor.state.agents[agent].legs() if agent else ():
+            release.tell(step, agent, leg, now_ns)
     if call.bridge:
         effects.append(m.DropBridge(call.bridge))
     effects.append(m.ToFallback(channel))
-    return m.Step(events, effects)
+    return step

@@ -23,6 +23,7 @@ WORDS: dict[Strategy, str] = {
     "random": "random",
     "weighted_random": "weighted random",
     "linear": "in the order of the definition",
+    "ring_all": "ring all",
 }
 
 
@@ -30,7 +31,7 @@ def static_rank(strategy: Strategy, agent: Agent, order: int) -> Rank:
     """The rank of a free agent among those who fit equally well, smallest best. ``order``: the
     agent's place in the definition."""
     match strategy:
-        case "longest_idle":
+        case "longest_idle" | "ring_all":
             return (agent.idle_since_ns, order)
         case "least_recent":
             return (agent.last_call_ns, order)

@@ -16,6 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ari_app.core import codes, ivr, messages as m, offers, own
+from ari_app.core.call import Offer
 from ari_app.core.floor import CONVERSING, Floor
 
 Role = Literal["caller", "agent", "other"]
@@ -39,12 +40,14 @@ class ChannelSeen(Struct, frozen=True):
 
 
 class PhoneAt(Struct, frozen=True):
-    """An agent's phone: whether it can be reached, and the channels it has (ours among them)."""
+    """An agent's phones: whether one can be reached, and the channels they have (ours among them)."""
 
     reachable: bool
     channels: tuple[str, ...] = ()
     own: dict[str, m.OwnCall] = {}
     """Those of them that are the agent's own calls."""
+    offline: tuple[str, ...] | None = None
+    """Those of them that cannot be reached; None: which ones is not known."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -89,12 +92,8 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         outside = there.get(call.leg) if call.state == "forwarding" else None
         if outside is not None and outside.up and outside.in_stasis:
             found.append(m.LegAnswered(outside.id))
-        offer = call.offer
-        leg = there.get(offer.leg) if offer else None
-        if leg is not None and leg.up and leg.in_stasis:
-            found.append(m.LegAnswered(leg.id))
-        elif leg is not None and offer is not None and not offer.dialled:
-            found.append(m.OriginateDone(leg.id, ok=True))
+        for offer in call.offers.values():
+            found.extend(_legs(offer, snapshot))
     for session in floor.state.sessions.values():
         ended = session.channel in there and session.playback not in snapshot.playbacks
         if ended and session.stage == "confirm":  # the end of a PIN prompt means nothing
@@ -110,6 +109,31 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     return found
 
 
+def _legs(offer: Offer, snapshot: Snapshot) -> list[m.AnyInput]:
+    """What became of the phones that are rung."""
+    found: list[m.AnyInput] = []
+    for key, phone in offer.live().items():
+        leg = snapshot.channels.get(key)
+        if leg is None:
+            continue
+        if phone.prompts:
+            if phone.playback not in snapshot.playbacks:
+                found.append(m.PromptEnded(phone.playback, ok=True))
+        elif leg.up and leg.in_stasis:
+            found.append(m.LegAnswered(key))
+        elif not phone.dialled:
+            found.append(m.OriginateDone(key, ok=True))
+    return found
+
+
+def playbacks(floor: Floor) -> list[str]:
+    """The prompts that should be running, as far as is known."""
+    state = floor.state
+    legs = [leg for c in state.calls.values() for offer in c.offers.values() for leg in offer.live().values()]
+    known = [c.playback for c in state.calls.values()] + [s.playback for s in state.sessions.values()]
+    return [playback for playback in (*known, *(leg.playback for leg in legs)) if playback]
+
+
 def _phones(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     """What changed at agents' phones, beside our own legs."""
     found: list[m.AnyInput] = []
@@ -117,7 +141,11 @@ def _phones(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         agent = floor.state.agents.get(name)
         if agent is None:
             continue
-        if agent.reachable != phone.reachable:
+        if phone.offline is not None:
+            gone = set(phone.offline)
+            found.extend(m.PhoneSeen(name, False, one) for one in phone.offline if one not in agent.offline)
+            found.extend(m.PhoneSeen(name, True, one) for one in agent.offline if one not in gone)
+        elif agent.reachable != phone.reachable:
             found.append(m.PhoneSeen(name, phone.reachable))
         found.extend(
             m.OtherCallSeen(name, channel, phone.own.get(channel))
@@ -140,13 +168,17 @@ def _how_gone(floor: Floor, channel: str, snapshot: Snapshot) -> int:
 
 def _entered(floor: Floor) -> list[str]:
     """Channels that were in Stasis when last seen. Out of it, the dialplan has them (time-out, hang-up)."""
-    talking = [c.leg for c in floor.state.calls.values() if c.state in CONVERSING]
-    return [*floor.by_channel, *floor.state.closing, *talking, *floor.state.sessions]
+    legs = [c.leg for c in floor.state.calls.values() if c.state in CONVERSING]
+    for call in floor.state.calls.values():
+        for offer in call.offers.values():
+            legs.extend(key for key, leg in offer.live().items() if leg.prompts)
+    return [*floor.by_channel, *floor.state.closing, *legs, *floor.state.sessions]
 
 
 def answering(floor: Floor, snapshot: Snapshot) -> list[str]:
     """Legs of live offers that were picked up and are still on their way into Stasis."""
-    legs = [c.offer.leg for c in floor.state.calls.values() if c.offer]
+    offers = [offer for c in floor.state.calls.values() for offer in c.offers.values()]
+    legs = [key for offer in offers for key, leg in offer.live().items() if not leg.prompts]
     legs += [c.leg for c in floor.state.calls.values() if c.state == "forwarding"]
     return [leg for leg in legs if (s := snapshot.channels.get(leg)) and s.up and not s.in_stasis]
 
@@ -162,8 +194,10 @@ def repair(floor: Floor, snapshot: Snapshot) -> list[m.AnyEffect]:
     for call in floor.state.calls.values():
         if call.state in CONVERSING and snapshot.bridges.get(call.bridge) != wanted[call.bridge]:
             effects.append(m.StopMusic(call.channel))
+            if call.leg_playback:
+                effects.append(m.StopPlay(call.leg_playback))
             effects.append(m.Connect(call.id, call.bridge, (call.channel, call.leg)))
-    live_legs = {c.offer.leg for c in floor.state.calls.values() if c.offer}
+    live_legs = {leg for c in floor.state.calls.values() for o in c.offers.values() for leg in o.live()}
     live_legs |= {c.leg for c in floor.state.calls.values() if c.leg}
     for channel in snapshot.channels.values():
         ours = LEG_MARK in channel.id or ONWARD_MARK in channel.id

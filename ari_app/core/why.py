@@ -17,7 +17,7 @@ from ari_app.core.definition import Queue, Relax, seconds_ns
 from ari_app.core.floor import Floor
 from ari_app.core.matcher import Need, fits, groups, levels
 from ari_app.core.routing import Standing
-from ari_app.core.step import step
+from ari_app.core.step import advance
 from ari_app.core.text import counted, duration
 
 NAMED = 8
@@ -40,16 +40,30 @@ def caller(floor: Floor, key: str, now_ns: int) -> tuple[str, ...]:
         return (f"{key} rings at a number outside for up to {left} more, sent on by {call.queue}",)
     if call.state == "forwarded":
         return (f"{key} talks at a number outside, sent on by {call.queue}",)
-    if call.offer is not None:
-        left = duration(call.offer.until_ns - now_ns)
-        return (f"{key} rings at {call.offer.agent} for up to {left} more; the caller has waited {waited}",)
-    if call.state != "waiting":
+    if call.state == "talking":
         return (f"{key} talks with {call.agent}, after a wait of {waited}",)
-    queue = floor.definition.queues.get(call.queue) or Queue(name=call.queue)
+    ringing = _ringing(floor, call, waited, now_ns)
+    if call.state != "waiting":
+        return ringing
+    queue = floor.queue(call.queue)
     lines = [_place(floor, call, waited), *_asks(floor, call, queue, now_ns)]
     if not floor.state.matching:
         lines.append("no calls are offered at present: Asterisk cannot be commanded, or is being compared")
     lines += [*_others(floor, call), *_coming(call, queue, now_ns)]
+    return tuple(lines)
+
+
+def _ringing(floor: Floor, call: Call, waited: str, now_ns: int) -> tuple[str, ...]:
+    lines = []
+    for offer in call.offers.values():
+        left = duration(offer.until_ns - now_ns)
+        asked = any(leg.prompts for leg in offer.live().values())
+        mobile = "; a mobile was picked up and is asked to press 1" if asked else ""
+        lines.append(
+            f"{call.id} rings at {offer.agent} for up to {left} more; the caller has waited {waited}{mobile}"
+        )
+    if floor.wants_agents(call):
+        lines.append("whoever becomes free and qualifies is rung, too")
     return tuple(lines)
 
 
@@ -221,20 +235,15 @@ def _again(floor: Floor, at_ns: int, item: m.AnyInput, events: Sequence[m.AnyEve
     made = events[index]
     if not isinstance(made, m.OfferMade):
         raise NoDecision(f"{type(made).__name__} is no offer")
-    decided = step(floor, item, at_ns).events
-    same = decided == list(events[: len(decided)])
+    decided = advance(Floor.restore(floor.dump()), item, at_ns).events
+    same = decided[: index + 1] == list(events[: index + 1])
     # What was decided counts, whatever this version would decide: the list is of the floor as it was.
-    for number, event in enumerate(events[:index]):
-        if number >= len(decided):
-            same = same and _next_offer(floor, at_ns) == event
+    for event in events[:index]:
+        if isinstance(event, m.OfferMade) and (event.call, event.attempt) == (made.call, made.why.decision):
+            made = event  # this offer and that are one decision
+            break
         floor.evolve(at_ns, event)
-    same = same and _next_offer(floor, at_ns) == made
     return Replayed(made, at_ns, same, *_whole_list(floor, made, at_ns))
-
-
-def _next_offer(floor: Floor, at_ns: int) -> m.AnyEvent | None:
-    found = routing.match(floor, at_ns)
-    return found.events[0] if found else None
 
 
 def _whole_list(floor: Floor, made: m.OfferMade, now_ns: int) -> tuple[list[m.Candidate], list[Standing]]:
@@ -256,9 +265,10 @@ def _whole_list(floor: Floor, made: m.OfferMade, now_ns: int) -> tuple[list[m.Ca
 def decision(replayed: Replayed) -> tuple[str, ...]:
     """A decision made again, in lines."""
     made = replayed.made
-    lines = [f"{made.call}, offer {made.attempt}, to {made.agent}: {words.grounds(made.why)}"]
+    rung = made.why.rung or (made.agent,)
+    lines = [f"{made.call}, offer {made.attempt}, to {', '.join(rung)}: {words.grounds(made.why)}"]
     for one in replayed.ranked:
-        chosen = " <- was offered the call" if one.agent == made.agent else ""
+        chosen = " <- was offered the call" if one.agent in rung else ""
         lines.append(f"  {one.rank}. {one.agent}: fit {one.fit}, idle {duration(one.idle_ns)}{chosen}")
     lines += [f"  {other.agent}: {_reason(other.verdict, other.reason)}" for other in replayed.others]
     if replayed.same:

@@ -60,6 +60,8 @@ LAPSES: dict[m.LapseReason, str] = {
     "failed": "could not be rung",
     "caller_gone": "is let go: the caller hung up",
     "not_dialled": "may never have been rung (a restart came in between)",
+    "answered_elsewhere": "is let go: another agent answered",
+    "not_confirmed": "did not press 1 (a voicemail may have picked up)",
     "lost": "was rung, but the leg went while nobody watched (a restart came in between)",
 }
 
@@ -111,6 +113,7 @@ _QUIET = (
     | m.ForwardBridged
     | m.CallHeld
     | m.CallUnheld
+    | m.ConfirmAsked
     | m.CallerReleased
     | m.WrapUpEnded
     | m.LegReleased
@@ -144,11 +147,16 @@ def explain(why: m.Why) -> str:
     """Why this agent got this call: the rule, the others, and who could not be asked."""
     chosen = min(why.candidates, key=lambda c: c.rank, default=None)
     who = chosen.agent if chosen else "nobody"
+    if why.rung:
+        were = "was" if len(why.rung) == 1 else "were"
+        return f"{', '.join(why.rung)} {were} rung: {grounds(why)}"
     return f"{who} got the call: {grounds(why)}"
 
 
 def grounds(why: m.Why) -> str:
     """The reasons alone, without the agent: what ``explain`` puts after "got the call:"."""
+    if why.decision:
+        return f"rung together with offer {why.decision}, which has the reasons"
     ranked = sorted(why.candidates, key=lambda c: c.rank)
     parts = [_choice(why, ranked)]
     preference = kept(why.only, why.preferred, why.prefer_note)
@@ -183,6 +191,8 @@ def _choice(why: m.Why, ranked: list[m.Candidate]) -> str:
     if not ranked:
         return why.rule
     free = max(why.free, len(ranked))
+    if why.rung:
+        return _all_rung(why, ranked, free)
     if free == 1:
         return f"the only free agent (idle {duration(ranked[0].idle_ns)})"
     named = ", ".join(_candidate(why, c) for c in ranked[:NAMED_CANDIDATES])
@@ -190,6 +200,16 @@ def _choice(why: m.Why, ranked: list[m.Candidate]) -> str:
     # Decisions of before the number was kept list six at most.
     more = " or more" if not why.free and free >= MOST_CANDIDATES else ""
     return f"{why.rule} of {free}{more} free agents ({named}{rest})"
+
+
+def _all_rung(why: m.Why, ranked: list[m.Candidate], free: int) -> str:
+    number = len(why.rung)
+    named = ", ".join(_candidate(why, c) for c in ranked[:number])
+    if number == free:
+        who = "the only free agent" if free == 1 else f"all {free} free agents"
+        return f"{why.rule}: {who} ({named})"
+    left = ", ".join(_candidate(why, c) for c in ranked[number : number + NAMED_CANDIDATES])
+    return f"{why.rule}: {number} of {free} free agents, the most that are rung at once ({named}; not {left})"
 
 
 def _candidate(why: m.Why, candidate: m.Candidate) -> str:
@@ -220,8 +240,10 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             | m.CallQuarantined()
         ):
             return _caller(event, at_ns)
-        case m.OfferMade() | m.OfferDialled() | m.OfferRinging() | m.OfferLapsed():
+        case m.OfferMade() | m.OfferDialled() | m.OfferRinging() | m.OfferLapsed() | m.JoinsEnded():
             return _offer(event, at_ns)
+        case m.PhoneTried() | m.PhoneLapsed() | m.ConfirmAsked():
+            return _one_phone(event, at_ns)
         case (
             m.CallConnected()
             | m.ConnectFailed()
@@ -358,7 +380,9 @@ def _target(target: Target) -> str:
     return "the end of the call" if target.hangup else "the static fallback"
 
 
-def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed, at_ns: int) -> str:
+def _offer(
+    event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed | m.JoinsEnded, at_ns: int
+) -> str:
     match event:
         case m.OfferMade():
             attempt = f"offer {event.attempt}, " if event.attempt > 1 else ""
@@ -370,8 +394,22 @@ def _offer(event: m.OfferMade | m.OfferDialled | m.OfferRinging | m.OfferLapsed,
             return f"{event.agent}'s phone rings"
         case m.OfferLapsed():
             counts = "; counts as a miss" if event.miss else ""
-            keeps = "" if event.reason == "caller_gone" else "; the caller keeps their place"
+            no_more = event.reason in ("caller_gone", "answered_elsewhere")
+            keeps = "" if no_more else "; the caller keeps their place"
             return f"{event.agent} {LAPSES[event.reason]}{counts}{keeps}"
+        case m.JoinsEnded():
+            return f"no more agents are rung ({GONE_ON[event.reason]}): sent on if nobody picks up"
+
+
+def _one_phone(event: m.PhoneTried | m.PhoneLapsed | m.ConfirmAsked, at_ns: int) -> str:
+    match event:
+        case m.PhoneTried():
+            limit = duration(event.phone.until_ns - at_ns)
+            return f"{event.agent}'s next phone {event.phone.phone} is rung, for up to {limit}"
+        case m.PhoneLapsed():
+            return f"{event.agent} {LAPSES[event.reason]} on one phone; the others go on"
+        case m.ConfirmAsked():
+            return f"{event.agent}'s mobile is picked up and asked to press 1"
 
 
 def _own(event: m.OwnCallBegan | m.OwnCallAnswered | m.OwnCallEnded) -> str:

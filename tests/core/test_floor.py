@@ -46,8 +46,8 @@ def test_what_the_table_of_calls_does_not_list_is_refused() -> None:
 @pytest.mark.parametrize("offer", [None, Offer("bob", 2, "leg", 1)])
 def test_progress_of_another_offer_is_refused(offer: Offer | None) -> None:
     call = a_call()
-    call.state, call.offer = "offered", offer
-    with pytest.raises(IllegalMove, match="attempt 1 is not its offer"):
+    call.state, call.offers = "offered", {"bob": offer} if offer else {}
+    with pytest.raises(IllegalMove, match="attempt 1 is not an offer of it"):
         calls.apply(call, m.OfferRinging("c", "bob", 1), 1)
 
 

@@ -17,12 +17,13 @@ from ari_app.core.errors import IllegalMove
 from ari_app.core.floor import Floor
 from tests.fakes import checks
 from tests.fakes.pbx import Phone, PhoneMood
-from tests.fakes.people import DEFINITION, OUTSIDE, RULED, SKILLED, SMALLER, Caller, Pbx
+from tests.fakes.people import DEFINITION, OUTSIDE, RULED, RUNG, SKILLED, SMALLER, Caller, Pbx
 
 NUMBERS = st.sampled_from(["100", "200", "300", "400", "500", "600", "999"])
 AGENTS = st.sampled_from(["bob", "eve", "max"])
 PHONES = st.sampled_from(["bob", "eve", "max", OUTSIDE])
 MOODS: st.SearchStrategy[PhoneMood] = st.sampled_from(["rings", "answers", "busy", "declines", "unreachable"])
+RUNG_PHONES = st.sampled_from(["bob", "bob-mobile", "eve", "eve-home", "eve-mobile", "max"])
 ACTIONS: st.SearchStrategy[m.Action] = st.sampled_from(["sign_in", "sign_out", "pause", "resume", "unlock"])
 CODES: st.SearchStrategy[m.Action] = st.sampled_from(
     ["sign_in", "sign_out", "pause", "resume", "done", "wrap_up"]
@@ -274,6 +275,10 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
             m.OfferDialled(call, agent, attempt),
             m.OfferRinging(call, agent, attempt),
             m.OfferLapsed(call, "sales", agent, attempt, "busy", False),
+            m.PhoneTried(call, agent, attempt, m.Rung("some-leg", "phone", 1)),
+            m.PhoneLapsed(call, agent, attempt, "some-leg", "busy"),
+            m.ConfirmAsked(call, agent, attempt, "some-leg", "some.play.1", 1),
+            m.JoinsEnded(call, "timeout"),
             m.CallConnected(call, "sales", agent, attempt, "some-leg", "some-bridge", 1, "some-rec"),
             m.ConnectFailed(call, "sales", agent, attempt, "", 1),
             m.CallBridged(call, agent),
@@ -299,7 +304,7 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
         st.sampled_from([*calls, "nobody"]),
         st.sampled_from([*agents, "nobody"]),
         st.integers(1, 3),
-        st.integers(0, 32),
+        st.integers(0, 36),
     )
 
 
@@ -309,6 +314,38 @@ def records(state: object) -> object:
     assert isinstance(plain, dict)
     del plain["at_ns"]
     return plain
+
+
+class AnythingRings(AnythingHappens):
+    """In a centre where all are rung, some of them at several phones, one of them a mobile."""
+
+    begins_with = RUNG
+
+    @rule(phone=RUNG_PHONES, mood=MOODS, after_s=st.sampled_from([0.0, 1.0, 20.0]))
+    def one_of_several_phones_is_set(self, phone: str, mood: PhoneMood, after_s: float) -> None:
+        self.pbx.asterisk.phones[phone] = Phone(mood, after_s)
+
+    @rule(phone=RUNG_PHONES)
+    def one_of_several_phones_is_picked_up(self, phone: str) -> None:
+        self.an_agent_picks_up(phone)
+
+    @rule(phone=RUNG_PHONES)
+    def one_of_several_phones_hangs_up(self, phone: str) -> None:
+        self.an_agent_hangs_up(phone)
+
+    @rule(phone=RUNG_PHONES, key=st.sampled_from(["1", "1", "2", "5"]))
+    def a_key_is_pressed_at_a_phone(self, phone: str, key: str) -> None:
+        for leg in self.pbx.asterisk.legs_of(phone):
+            self.pbx.asterisk.press(leg, key)
+
+    @rule(phone=RUNG_PHONES, reachable=st.booleans())
+    def one_of_several_phones_comes_or_goes(self, phone: str, reachable: bool) -> None:
+        self.pbx.centre.feed(m.PhoneSeen(phone.partition("-")[0], reachable, phone))
+
+    @rule(agent=AGENTS, other=AGENTS)
+    def two_pick_up_at_once(self, agent: str, other: str) -> None:
+        self.an_agent_picks_up(agent)
+        self.an_agent_picks_up(other)
 
 
 class AnythingUnderRules(AnythingHappens):
@@ -326,5 +363,7 @@ SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 AnythingHappens.TestCase.settings = AnythingUnderRules.TestCase.settings = SETTINGS
+AnythingRings.TestCase.settings = SETTINGS
+TestAnythingRings = AnythingRings.TestCase
 TestAnythingHappens = AnythingHappens.TestCase
 TestAnythingUnderRules = AnythingUnderRules.TestCase

@@ -40,6 +40,7 @@ def best_first(floor: Floor, call: Call, names: list[str], now_ns: int) -> list[
             "least_occupied": (record.occupancy(now_ns), record.idle_since_ns, turn),
             "round_robin": (turn,),
             "linear": (place,),
+            "ring_all": (record.idle_since_ns, place),
         }
         return (fit, *by.get(queue.strategy, ()))
 
@@ -50,7 +51,7 @@ def brute_force(floor: Floor, made: m.OfferMade | None, now_ns: int) -> None:
     """The pair that is due, out of all pairs; None only if there is none."""
     idle = [n for n, a in floor.state.agents.items() if a.available(now_ns) and not a.not_before_ns]
     waiting = sorted(
-        (call for call in floor.state.calls.values() if call.state == "waiting"),
+        (call for call in floor.state.calls.values() if wants_more(floor, call)),
         key=lambda call: (-call.priority, call.entered_ns, call.order),
     )
     for call in waiting:
@@ -61,11 +62,13 @@ def brute_force(floor: Floor, made: m.OfferMade | None, now_ns: int) -> None:
         assert made.call == call.id, f"{call.id} is due before {made.call}"
         order = best_first(floor, call, free, now_ns)
         strategy = floor.definition.queues[call.queue].strategy
+        rung = how_many_rung(floor, call, len(order)) if strategy == "ring_all" else 0
+        assert made.why.rung == tuple(order[:rung])
         if "random" in strategy:
             assert made.agent in order
         else:
             assert made.agent == order[0], f"{order} in that order, not {made.agent}"
-            assert [c.agent for c in made.why.candidates] == order[: routing.CANDIDATES]
+            assert [c.agent for c in made.why.candidates] == order[: max(rung - 1, 0) + routing.CANDIDATES]
         assert made.why.free == len(free)
         assert made.why.skills == asked(floor.definition.queues[call.queue], call)
         others = sum(made.why.not_eligible.values())
@@ -73,6 +76,18 @@ def brute_force(floor: Floor, made: m.OfferMade | None, now_ns: int) -> None:
         assert others >= len(set(own) - set(free))
         return
     assert made is None, f"{made} is for nobody"
+
+
+def how_many_rung(floor: Floor, call: Call, free: int) -> int:
+    most = floor.definition.queues[call.queue].ring_at_most
+    return min(free, most - len(call.offers)) if most else free
+
+
+def wants_more(floor: Floor, call: Call) -> bool:
+    """Waits with nobody offered, or is rung at some and may be at more."""
+    if call.state != "offered":
+        return call.state == "waiting"
+    return floor.definition.queues[call.queue].strategy == "ring_all" and how_many_rung(floor, call, 1) > 0
 
 
 def some_definition(chance: random.Random) -> Definition:
@@ -88,6 +103,7 @@ def some_definition(chance: random.Random) -> Definition:
         queues[name] = Queue(
             name,
             strategy=chance.choice(STRATEGIES),
+            ring_at_most=chance.choice((0, 2)),
             requires=requires,
             relax=tuple(steps),
             priority=chance.choice((0, 0, 3)),

@@ -55,35 +55,44 @@ def after_step(floor: Floor, step: m.Step, now_ns: int) -> None:
 def _one_to_one(floor: Floor) -> None:
     busy: Counter[str] = Counter()
     for call in floor.state.calls.values():
-        _must((call.state == "offered") == (call.offer is not None), f"{call.id}: offer and state disagree")
+        unbridged = call.state == "talking" and not call.bridged
+        fair = bool(call.offers) if call.state == "offered" else not call.offers or unbridged
+        _must(fair, f"{call.id}: offers and state disagree")
         outside = call.state in ("forwarding", "forwarded")
         _must(
             outside == (floor.onward.get(call.leg) == call.id), f"{call.id}: leg outside and state disagree"
         )
-        name = call.offer.agent if call.offer else call.agent
-        leg = call.offer.leg if call.offer else call.leg
-        if not name:
-            continue
-        busy[name] += 1
-        agent = floor.state.agents[name]
-        states = ("reserved", "ringing") if call.offer else ("talking", "holding")
-        _must(agent.state in states, f"{call.id} ({call.state}) has {name}, who is {agent.state}")
-        _must((agent.call, agent.leg) == (call.id, leg), f"{name} does not know of {call.id}")
+        for name, offer in call.offers.items():
+            busy[name] += 1
+            agent = floor.state.agents[name]
+            _must(agent.state in ("reserved", "ringing"), f"{call.id} rings {name}, who is {agent.state}")
+            _must(bool(offer.live()) and agent.call == call.id, f"{name} does not know of {call.id}")
+            _must(set(offer.live()) <= set(agent.legs()), f"{name} does not know of a leg of {call.id}")
+        if call.agent:
+            busy[call.agent] += 1
+            agent = floor.state.agents[call.agent]
+            _must(agent.state in ("talking", "holding"), f"{call.id} has {call.agent}, who is {agent.state}")
+            _must((agent.call, agent.leg) == (call.id, call.leg), f"{call.agent} does not know of {call.id}")
     _must(all(n == 1 for n in busy.values()), f"on two calls: {busy}")
     for agent in floor.state.agents.values():
         if agent.state in ("reserved", "ringing", "talking", "holding"):
             _must(busy[agent.id] == 1, f"{agent.id} is {agent.state} for no call")
         if not agent.held():
             _must(not agent.leg and not agent.call, f"{agent.id} is {agent.state} with {agent.leg}")
+        legs = agent.legs()
+        _must(
+            len(set(legs)) == len(legs) and set(agent.told) <= set(legs), f"{agent.id}: {legs} {agent.told}"
+        )
+        _must(bool(agent.told) == bool(agent.release_at_ns), f"{agent.id}: {agent.told} without a deadline")
 
 
 def _indexes(floor: Floor) -> None:
     state = floor.state
     _must(floor.by_channel == {c.channel: c.id for c in state.calls.values()}, "by_channel")
-    _must(floor.by_leg == {a.leg: a.id for a in state.agents.values() if a.leg}, "by_leg")
+    _must(floor.by_leg == {leg: a.id for a in state.agents.values() for leg in a.legs()}, "by_leg")
     buckets = list(floor.matcher.buckets())
     lined = sorted(entry[3] for bucket in buckets for entry in bucket.line)
-    _must(lined == sorted(c.id for c in state.calls.values() if c.state == "waiting"), "lines")
+    _must(lined == sorted(c.id for c in state.calls.values() if floor.wants_agents(c)), "lines")
     _must(all(b.line == sorted(b.line) for b in buckets), "lines are not in order")
     for bucket in buckets:
         free = {name for name in bucket.eligible if floor.matcher.is_free(name)}
@@ -106,7 +115,7 @@ def _rules_hold(floor: Floor, now_ns: int) -> None:
     for call in floor.state.calls.values():
         queue = floor.definition.queues.get(call.queue)
         # A time that is over is heard of by its deadline, not by any step.
-        if call.state == "waiting" and queue is not None:
+        if floor.wants_agents(call) and queue is not None:
             reason = policy.reason_to_go(floor, call, queue, now_ns, fresh=False)
             _must(reason in (None, "timeout"), f"{call.id} still waits in {call.queue}: {reason}")
 
@@ -118,7 +127,7 @@ def _in_order(floor: Floor, step: m.Step) -> None:
         if call is None or not isinstance(event, m.OfferMade):
             continue
         for bucket in floor.matcher.buckets():
-            if bucket.line and event.agent in bucket.eligible:
+            if bucket.line and event.agent in bucket.eligible and bucket.line[0][3] != call.id:
                 _must(
                     call.line_key() < bucket.line[0][:3], f"{call.id} was offered before {bucket.line[0][3]}"
                 )
@@ -126,7 +135,7 @@ def _in_order(floor: Floor, step: m.Step) -> None:
 
 def _work_conserved(floor: Floor) -> None:
     """Told from the records alone: the indexes might be wrong together."""
-    waiting = [c for c in floor.state.calls.values() if c.state == "waiting"]
+    waiting = [c for c in floor.state.calls.values() if floor.wants_agents(c)]
     for call in waiting:
         for standing in routing.standings(floor, call):
             agent = floor.state.agents[standing.agent]

@@ -19,7 +19,8 @@ from ari_app.core.step import step
 START_NS = 1_800_000_000 * SECOND_NS
 
 Oracle = Callable[[Floor, m.OfferMade | None, int], None]
-"""Sees the floor and the offer that is about to be made on it, or None if none will be."""
+"""Sees the floor and the offer that is about to be made on it, or None if none will be. Of those that ring
+all makes, it sees the first."""
 
 
 def definition(queues: dict[str, Queue], agents: dict[str, Agent], **nodes: QueueNode) -> Definition:
@@ -64,15 +65,15 @@ class Desk:
             floor.evolve(now_ns, event)
         while True:
             found = routing.match(floor, now_ns)
-            made = found.events[0] if found else None
-            assert made is None or isinstance(made, m.OfferMade)
+            offers = [event for event in found.events if isinstance(event, m.OfferMade)] if found else []
             if self.oracle:
-                self.oracle(floor, made, now_ns)
-            if made is None:
+                self.oracle(floor, offers[0] if offers else None, now_ns)
+            if not offers:
                 break
-            floor.evolve(now_ns, made)
-            decided.append(made)
-            self.offers.append(made)
+            for made in offers:
+                floor.evolve(now_ns, made)
+                decided.append(made)
+                self.offers.append(made)
         if decided and self.keep_journal:
             self.journal.append((now_ns, item, decided))
         return decided
@@ -99,11 +100,13 @@ class Desk:
         return self.floor.state.calls[key]
 
     def answers(self, key: str) -> None:
-        """The agent who is offered the call picks up."""
+        """The agent who is offered the call picks up; all others who are rung for it are let go at once."""
         offer = self.call(key).offer
         assert offer is not None
         self.give(m.LegAnswered(offer.leg))
-        self.give(m.BridgeDone(key, True))
+        for event in self.give(m.BridgeDone(key, True)):
+            if isinstance(event, m.ReleaseAwaited):
+                self.give(m.ChannelGone(event.leg, 26))
 
     def declines(self, key: str, cause: int = 21) -> None:
         """The agent's phone refuses (Q.850 cause)."""
@@ -114,9 +117,9 @@ class Desk:
     def hangs_up(self, key: str) -> None:
         """The caller hangs up; every channel is confirmed gone at once."""
         call = self.call(key)
-        leg = call.offer.leg if call.offer else call.leg
+        legs = [offer.leg for offer in call.offers.values()] or [call.leg]
         self.give(m.ChannelGone(call.channel, 16))
-        if leg:
+        for leg in filter(None, legs):
             self.give(m.ChannelGone(leg, 16))
 
     # ------------------------------------------------------------ time

@@ -23,7 +23,8 @@ from ari_app.core.definition import SECOND_NS
 from ari_app.core.topology import ChannelSeen, Role, Snapshot
 
 Where = Literal["ringing", "loop", "stasis", "fallback"]
-PhoneMood = Literal["rings", "answers", "busy", "declines", "unreachable"]
+PhoneMood = Literal["rings", "answers", "busy", "declines", "unreachable", "accepts", "voicemail"]
+"""``accepts``: is picked up and presses 1; ``voicemail``: is picked up and presses nothing, ever."""
 
 SOUND_S = 2
 """Every sound file lasts as long."""
@@ -65,6 +66,7 @@ class Channel:
     playbacks: list[Playback] = field(default_factory=list)
     absolute_ns: int = 0
     answer_ns: int = 0
+    press_ns: int = 0
     give_up_ns: int = 0
     retry_ns: int = 0
     tries: int = 0
@@ -101,6 +103,10 @@ class FakeAsterisk:
         """Channel -> agent: the shell's collectors; they die with the process."""
         self.told: list[str] = []
         """Every channel that was told to go, as often as it was."""
+        self.auto_answer: list[str] = []
+        """Endpoints that were asked to pick up by themselves, as often as they were."""
+        self.elsewhere: list[str] = []
+        """Channels that were told that the call is answered elsewhere."""
         self.deaf: set[str] = set()
         """Channels that do not go although they are told to."""
         self.refuse_bridges = 0
@@ -190,6 +196,8 @@ class FakeAsterisk:
         channel = self.channels[leg]
         channel.up, channel.where, channel.answer_ns, channel.give_up_ns = True, "loop", 0, 0
         self._try_stasis(channel)
+        if self.phones.get(channel.agent, Phone()).mood == "accepts":
+            channel.press_ns = self.now_ns + SECOND_NS
 
     def hold(self, leg: str, *, on: bool) -> None:
         """The agent's phone holds the call, or takes it back: Asterisk itself plays the other side music."""
@@ -229,7 +237,8 @@ class FakeAsterisk:
     def _timers(self, c: Channel) -> tuple[int, ...]:
         absolute = c.absolute_ns if c.where in ("stasis", "loop") else 0
         playing = c.playbacks[0].until_ns if c.playbacks else 0
-        return (absolute, playing, c.answer_ns, c.give_up_ns, c.retry_ns if c.where == "loop" else 0)
+        retry_ns = c.retry_ns if c.where == "loop" else 0
+        return (absolute, playing, c.answer_ns, c.press_ns, c.give_up_ns, retry_ns)
 
     def pass_to(self, until_ns: int) -> None:
         """Time passes; what falls due by ``until_ns`` happens in its order."""
@@ -244,6 +253,11 @@ class FakeAsterisk:
         now_ns = self.now_ns
         if c.playbacks and c.playbacks[0].until_ns <= now_ns:
             self._playback_over(c)
+        if c.press_ns and c.press_ns <= now_ns:
+            # Who has heard nothing yet presses when they are asked.
+            c.press_ns = now_ns + SECOND_NS if c.where == "stasis" and not self._talks(c) else 0
+            if c.playbacks:
+                self.press(c.id, "1")
         if c.absolute_ns and c.absolute_ns <= now_ns and c.where in ("stasis", "loop"):
             self._leave_for_fallback(c)
         elif c.where == "loop" and c.retry_ns <= now_ns:
@@ -252,6 +266,9 @@ class FakeAsterisk:
             self.pick_up(c.id)
         elif c.give_up_ns and c.give_up_ns <= now_ns:
             self._destroy(c, Q850_NO_ANSWER)
+
+    def _talks(self, c: Channel) -> bool:
+        return any(c.id in members for members in self.bridges.values())
 
     def _try_stasis(self, c: Channel) -> None:
         if self.connected:
@@ -327,6 +344,8 @@ class FakeAsterisk:
             case m.Originate():
                 self._originate(effect)
             case m.Hangup():
+                if effect.reason == "answered_elsewhere":
+                    self.elsewhere.append(effect.channel)
                 self._hangup(effect.channel)
             case m.Connect():
                 yield from self._connect(effect)
@@ -387,6 +406,8 @@ class FakeAsterisk:
         agent = effect.endpoint
         if "@" not in agent and self.legs_of(agent):  # a number outside takes any number of calls
             raise Broken(f"{agent} is offered {effect.leg} while {self.legs_of(agent)} still exists")
+        if effect.auto_answer:
+            self.auto_answer.append(agent)
         phone = self.phones.setdefault(agent, Phone())
         if phone.mood == "unreachable":
             self._answer(effect.leg, m.OriginateDone(effect.leg, False, "unreachable"))
@@ -402,7 +423,7 @@ class FakeAsterisk:
             self._destroy(leg, Q850_REJECTED)
         else:
             self._seen(leg.id, m.LegRinging(leg.id))
-            if phone.mood == "answers":
+            if phone.mood in ("answers", "accepts", "voicemail"):
                 leg.answer_ns = self.now_ns + round(phone.after_s * SECOND_NS) + 1
 
     def _hangup(self, channel: str) -> None:

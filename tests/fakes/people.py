@@ -26,6 +26,7 @@ from ari_app.core.definition import (
     HangupNode,
     MenuNode,
     Overflow,
+    Phone as RingsAt,
     PlayNode,
     Queue,
     QueueNode,
@@ -155,6 +156,30 @@ SKILLED = msgspec.structs.replace(
 OUTSIDE = "+4930@provider"
 """The phone behind the number that ``RULED`` sends callers on to."""
 
+RUNG = msgspec.structs.replace(
+    DEFINITION,
+    queues={
+        "sales": Queue(
+            "Sales", strategy="ring_all", max_wait_s=60, overflow=Overflow(timeout=Target(fallback=True))
+        ),
+        "support": Queue("Support", strategy="ring_all", ring_at_most=2, wrap_up_s=0, record=False),
+    },
+    agents={
+        "bob": AgentDefinition(
+            "Bob", "bob", ("sales",), phones=(RingsAt("bob"), RingsAt("bob-mobile", mobile=True, ring_s=20))
+        ),
+        "eve": AgentDefinition(
+            "Eve",
+            "eve",
+            ("sales", "support"),
+            phones=(RingsAt("eve", ring_s=6), RingsAt("eve-home"), RingsAt("eve-mobile", mobile=True)),
+            ring="in_order",
+        ),
+        "max": AgentDefinition("Max", "max", ("sales", "support")),
+    },
+)
+"""The same, but all are rung, some of them at several phones."""
+
 
 class Pbx:
     """The fake Asterisk, the call centre on it, and the people around."""
@@ -173,6 +198,10 @@ class Pbx:
 
     def agent(self, name: str) -> AgentAtPhone:
         return AgentAtPhone(self, name)
+
+    def phone(self, endpoint: str) -> AgentAtPhone:
+        """One of an agent's several phones."""
+        return AgentAtPhone(self, endpoint)
 
     def passes(self, seconds: float) -> Self:
         self.centre.passes(seconds)
@@ -212,6 +241,7 @@ class Pbx:
             centre.start()
         centre.regain_link()
         self.asterisk.refuse_bridges = 0
+        self.asterisk.deaf.clear()
         centre.define(self.definition)
         centre.feed(m.CrisisAsked("", False))
         centre.feed(m.HoursGiven({}))
@@ -219,8 +249,9 @@ class Pbx:
             centre.feed(m.AgentSkillsChanged(name))
             centre.feed(m.PhoneSeen(name, True))
         self.passes(seconds=40)  # greetings, menus and wrong keys come to an end
-        for name in centre.definition.agents:
-            self.asterisk.phones[name] = Phone("answers", 1)
+        for agent in centre.definition.agents.values():
+            for each in agent.all_phones():
+                self.asterisk.phones[each.endpoint] = Phone("accepts" if each.mobile else "answers", 1)
         for _ in range(12):
             for name in centre.definition.agents:
                 centre.feed(m.AgentAsked(name, "sign_in"))
@@ -335,6 +366,12 @@ class AgentAtPhone:
         self.pbx.settle()
         return self
 
+    def presses(self, digit: str) -> Self:
+        for leg in self.pbx.asterisk.legs_of(self.name):
+            self.pbx.asterisk.press(leg, digit)
+        self.pbx.settle()
+        return self
+
     def declines(self) -> Self:
         for leg in self.pbx.asterisk.legs_of(self.name):
             self.pbx.asterisk.decline(leg)
@@ -358,3 +395,8 @@ class AgentAtPhone:
     @property
     def rings(self) -> bool:
         return bool(self.pbx.asterisk.legs_of(self.name))
+
+    @property
+    def hears(self) -> str:
+        """What the phone hears; "" if it is on the hook, or hears nothing."""
+        return "".join(self.pbx.asterisk.hears(leg) for leg in self.pbx.asterisk.legs_of(self.name))

@@ -14,8 +14,8 @@ import pytest
 
 from ari_app.core import messages as m
 from ari_app.core.definition import Definition
-from tests.fakes.people import Pbx
-from tests.scenarios import test_agents, test_calls, test_queues, test_wrapup
+from tests.fakes.people import RUNG, Pbx
+from tests.scenarios import test_agents, test_calls, test_queues, test_ringing, test_wrapup
 
 Scenario = Callable[[Pbx], None]
 SCENARIOS: list[Scenario] = [
@@ -67,6 +67,21 @@ def test_no_caller_is_lost_under_rules(scenario: Scenario, definition: Definitio
     scenario(whole)
     for point in range(4, whole.centre.points + 1):
         play(scenario, Pbx(definition, die_at=[point]))
+
+
+RUNG_SCENARIOS: list[Scenario] = [
+    f
+    for name, f in inspect.getmembers(test_ringing, inspect.isfunction)
+    if name.startswith("test_") and "auto_answer" not in name
+]
+
+
+@pytest.mark.parametrize("scenario", RUNG_SCENARIOS, ids=lambda f: f.__name__.removeprefix("test_"))
+def test_no_caller_is_lost_while_several_phones_ring(scenario: Scenario) -> None:
+    whole = Pbx(RUNG)
+    scenario(whole)
+    for point in range(4, whole.centre.points + 1):
+        play(scenario, Pbx(RUNG, die_at=[point], gap_s=point % 2 * 4.0))
 
 
 def test_the_recording_is_whole_whenever_we_die() -> None:

@@ -27,6 +27,8 @@ SAMPLES: dict[Any, Any] = {
     dict[str, tuple[m.Boundary, ...]]: {"name": (m.Boundary(5, "open"),)},
     dict[str, int]: {"german": 3},
     tuple[str, ...]: ("channel",),
+    m.Rung: m.Rung("leg", "name", 5 * SECOND_NS),
+    tuple[m.Rung, ...]: (m.Rung("leg", "name", 5 * SECOND_NS),),
 }
 
 
