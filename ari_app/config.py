@@ -17,7 +17,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from ari_app import config_callers, config_checks, config_dialling, config_queues, config_routing
+from ari_app import (
+    config_callers,
+    config_checks,
+    config_dialling,
+    config_phones,
+    config_queues,
+    config_routing,
+)
+from ari_app.config_phones import PhoneEntry
 from ari_app.core.definition import (
     Agent,
     Centre,
@@ -60,7 +68,7 @@ NOT_YET = {
 
 
 class AgentEntry(Struct, frozen=True):
-    """An agent as written: a phone that Cordboard renders, or an endpoint of an existing PBX."""
+    """An agent as written: a phone that Cordboard renders, an endpoint of an existing PBX, or several."""
 
     name: str
     queues: tuple[str, ...] = ()
@@ -74,6 +82,10 @@ class AgentEntry(Struct, frozen=True):
     """Digits by which colleagues reach them."""
     direct: str = ""
     """A number that a trunk may reach them by."""
+    phones: tuple[str | PhoneEntry, ...] = ()
+    ring: Literal["at_once", "in_order"] = "at_once"
+    confirm_s: float = 12.0
+    auto_answer: bool = False
 
 
 class FlowEntry(Struct, frozen=True):
@@ -133,6 +145,8 @@ def load(folder: Path) -> Loaded:
     config_checks.check(draft, report, folder)
     config_routing.check(draft, report)
     config_queues.check(draft, report)
+    config_phones.check(draft, report)
+    config_phones.check_outbound(draft, report)
     callers = config_callers.read(draft, report, folder)
     config_dialling.check(draft, report)
     if report.errors:
@@ -149,6 +163,11 @@ def load(folder: Path) -> Loaded:
         dialling=draft.dialling,
         extensions={agent: entry.extension for agent, entry in draft.agents.items() if entry.extension},
         direct={entry.direct: agent for agent, entry in draft.agents.items() if entry.direct},
+        mobiles={
+            key: number
+            for agent, entry in draft.agents.items()
+            for key, number in config_phones.mobiles(agent, entry).items()
+        },
     )
     canonical = msgspec.json.encode(definition, order="deterministic")
     digest = hashlib.sha256(canonical).hexdigest()
@@ -164,17 +183,22 @@ def _definition(draft: Draft) -> Definition:
         priorities=draft.priorities,
         flows=draft.flows,
         queues=draft.queues,
-        agents={
-            name: Agent(
-                name=entry.name,
-                endpoint=entry.phone or entry.endpoint,
-                queues=entry.queues,
-                skills=entry.skills,
-                groups=entry.groups,
-                weight=entry.weight,
-            )
-            for name, entry in draft.agents.items()
-        },
+        agents={name: _agent(name, entry) for name, entry in draft.agents.items()},
+    )
+
+
+def _agent(name: str, entry: AgentEntry) -> Agent:
+    phones = config_phones.phones(name, entry)
+    return Agent(
+        name=entry.name,
+        endpoint=phones[0].endpoint,
+        queues=entry.queues,
+        skills=entry.skills,
+        groups=entry.groups,
+        weight=entry.weight,
+        phones=phones if entry.phones or entry.auto_answer else (),
+        ring=entry.ring,
+        confirm_s=entry.confirm_s,
     )
 
 

@@ -56,6 +56,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "ageing_by": (1, 1000),
     "last_agent_within_s": (0, 366 * LONGEST_S),
     "max_waiting": (0, 100_000),
+    "ring_at_most": (0, 1000),
     "wrap_up_extend_s": (1, 3600),
     "wrap_up_max_s": (1, LONGEST_S),
 }
@@ -367,20 +368,9 @@ def _check_queues(draft: Draft, report: Report) -> None:
 
 
 def _check_agents(draft: Draft, report: Report) -> None:
-    holders: dict[str, str] = {}
     for name, agent in draft.agents.items():
         path = ("agents", name)
         _check_text(agent.name, (*path, "name"), report)
-        _check_agent_phone(draft, name, report)
-        device = agent.phone or agent.endpoint
-        if device and device in holders:
-            key = "phone" if agent.phone else "endpoint"
-            report.error(
-                (*path, key),
-                f"{device!r} is the phone of {holders[device]} too",
-                "give each agent a phone of their own",
-            )
-        holders.setdefault(device, name)
         if not agent.queues:
             report.warn((*path, "queues"), "is empty: this agent gets no calls", 'write queues = ["sales"]')
         for index, queue in enumerate(agent.queues):
@@ -396,40 +386,12 @@ def _check_agents(draft: Draft, report: Report) -> None:
                 report.error((*path, "pin"), str(error), "run `cordboard pin` and paste the line it prints")
 
 
-def _check_agent_phone(draft: Draft, name: str, report: Report) -> None:
-    agent = draft.agents[name]
-    path = ("agents", name)
-    if bool(agent.phone) == bool(agent.endpoint):
-        report.error(
-            path,
-            "has both phone and endpoint" if agent.phone else "has neither phone nor endpoint",
-            "write phone (one that [phones.*] defines) or endpoint (one of your own PBX), not both",
-        )
-    elif agent.phone:
-        if reference(draft, "phones", agent.phone, (*path, "phone"), report):
-            phone = draft.phones.get(agent.phone)
-            if phone is not None and phone.role != "agent":
-                report.error(
-                    (*path, "phone"),
-                    f"the phone {agent.phone!r} has the role {phone.role}",
-                    f'write role = "agent" in [phones.{agent.phone}], or name another phone',
-                )
-    elif not ENDPOINT.fullmatch(agent.endpoint):
-        report.error(
-            (*path, "endpoint"),
-            f"{agent.endpoint!r} is no name of a PJSIP endpoint",
-            'write the name alone, such as "201", without PJSIP/ in front',
-        )
-    elif agent.endpoint in draft.phones:
-        report.error(
-            (*path, "endpoint"),
-            f"{agent.endpoint!r} is a phone that Cordboard renders",
-            f'write phone = "{agent.endpoint}" instead',
-        )
-
-
 def _check_phones(draft: Draft, report: Report) -> None:
-    used = {agent.phone for agent in draft.agents.values()}
+    used = {
+        each if isinstance(each, str) else each.phone
+        for agent in draft.agents.values()
+        for each in (*agent.phones, agent.phone)
+    }
     for name, phone in draft.phones.items():
         path = ("phones", name)
         _check_text(phone.caller_id, (*path, "caller_id"), report)

@@ -151,8 +151,10 @@ def endpoints(loaded: Loaded) -> set[str]:
     """Agents' endpoints: what their legs do is heard even outside Stasis (busy, declined, gone).
 
     Callers' channels are in Stasis from the first moment; their endpoints would only double every event.
+    A mobile is heard of by its trunk.
     """
-    return {f"endpoint:PJSIP/{agent.endpoint}" for agent in loaded.definition.agents.values()}
+    phones = [phone for agent in loaded.definition.agents.values() for phone in agent.all_phones()]
+    return {f"endpoint:PJSIP/{loaded.site.dialled(phone.endpoint).rpartition('@')[2]}" for phone in phones}
 
 
 async def _in_time(commit: Awaitable[None]) -> None:

@@ -117,7 +117,9 @@ class Service:
             AMI_USER,
             secrets.ami_password,
         )
-        self._effects = AriEffects(self._link, self.engine.submit, self._people.display, self._spawn)
+        self._effects = AriEffects(
+            self._link, self.engine.submit, self._people.display, self._spawn, self._dialled
+        )
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
         self._timeouts = Timeouts(self._ami, self._effects.run)
         self._recovery = recovery.Recovery(self.engine, self._link, self._translator, self._callers.recognise)
@@ -277,6 +279,9 @@ class Service:
         floor = self.engine.floor
         own = floor.state.own
         return channel in floor.by_channel or channel in floor.state.closing or channel in own
+
+    def _dialled(self, endpoint: str) -> str:
+        return self._reloader.loaded.site.dialled(endpoint)
 
     # ------------------------------------------------------------ what the core wishes
 

@@ -37,7 +37,8 @@ class Phone(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
-    """A SIP provider. ``match``: addresses its calls come from; ``numbers``: those it may reach here."""
+    """A SIP provider. ``match``: addresses its calls come from; ``numbers``: those it may reach here;
+    ``outbound``: those that may be dialled through it ("+49*": all that begin so), none if empty."""
 
     server: str
     port: int | None = None
@@ -52,6 +53,7 @@ class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     numbers: tuple[str, ...] = ()
     forwards_to: tuple[str, ...] = ()
     """What a queue's overflow may dial over it: numbers, or prefixes ending in *. Nothing unless named."""
+    outbound: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ("ulaw", "alaw")
 
     @property
@@ -131,7 +133,8 @@ class Listed(Struct, frozen=True):
 
 
 class Site(Struct, frozen=True, forbid_unknown_fields=True):
-    """``pins`` maps an agent to a hashed PIN; an agent without one gets a generated one."""
+    """``pins`` maps an agent to a hashed PIN; an agent without one gets a generated one. ``mobiles``: key of
+    an agent's mobile -> "number@trunk"."""
 
     phones: dict[str, Phone] = {}
     trunks: dict[str, Trunk] = {}
@@ -146,6 +149,11 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """Agent -> the digits by which they are reached."""
     direct: dict[str, str] = {}
     """Number that a trunk may reach -> the agent."""
+    mobiles: dict[str, str] = {}
+
+    def dialled(self, endpoint: str) -> str:
+        """What Asterisk dials to ring an agent's phone."""
+        return self.mobiles.get(endpoint, endpoint)
 
     @property
     def transports(self) -> tuple[Transport, ...]:

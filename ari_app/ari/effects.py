@@ -41,6 +41,11 @@ NO_FORWARDING = "cordboard-no-forwarding"
 """A context that does not exist. Asterisk follows a phone's 302 into the context that FORWARD_CONTEXT names
 (main/dial.c): an agent's phone could send callers, at our cost, anywhere its own context reaches."""
 FALLBACK_CONTEXT = "cordboard-fallback"
+AUTO_ANSWER = {
+    "PJSIP_HEADER(add,Call-Info)": "<sip:cordboard>;answer-after=0",
+    "PJSIP_HEADER(add,Alert-Info)": "<http://localhost>;info=alert-autoanswer;delay=0",
+}
+"""Both common forms, since phones know one or the other: set on the leg before it is dialled."""
 
 AriEffect = (
     m.Play
@@ -60,7 +65,8 @@ _Answer = asyncio.Future[Response]
 
 class AriEffects:
     """``submit`` takes the outcomes; ``display`` gives the caller id an agent's phone shows for a call
-    and queue; ``spawn`` owns the short tasks that read an unclear outcome back."""
+    and queue; ``spawn`` owns the short tasks that read an unclear outcome back; ``dialled`` knows a
+    mobile's number by its key."""
 
     def __init__(
         self,
@@ -68,11 +74,13 @@ class AriEffects:
         submit: Callable[[m.AnyInput], None],
         display: Callable[[str, str], str],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        dialled: Callable[[str], str] = str,
     ) -> None:
         self._link = link
         self._submit = submit
         self._display = display
         self._spawn = spawn
+        self._dialled_for = dialled
 
     def run(self, effect: AriEffect) -> None:
         """Send the effect's commands now. Never raises for what Asterisk or the link may answer."""
@@ -124,14 +132,17 @@ class AriEffects:
         # To the dialplan and not to the application: a leg answered while no application is
         # connected would be lost; the dialplan's loop keeps it.
         params = {
-            "endpoint": f"PJSIP/{effect.endpoint}",
+            "endpoint": f"PJSIP/{self._dialled_for(effect.endpoint)}",
             "context": AGENT_CONTEXT,
             "extension": "s",
             "priority": "1",
             "callerId": effect.shown or self._display(effect.call, effect.queue_name),
             "timeout": str(effect.timeout_s),
         }
-        body = {"variables": {"FORWARD_CONTEXT": NO_FORWARDING}}
+        variables = {"FORWARD_CONTEXT": NO_FORWARDING}
+        if effect.auto_answer:
+            variables |= AUTO_ANSWER
+        body = {"variables": variables}
         answer = self._link.send("POST", f"channels/{effect.leg}", params=params, body=body)
         answer.add_done_callback(lambda done: self._dialled(effect, done))
 

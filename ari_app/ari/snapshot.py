@@ -57,14 +57,30 @@ async def take(
             at_phones.setdefault(agent, {})[channel.id] = own
             out = own.direction == "out"
             on_person(channel.id, channel.dialplan.exten if out else channel.connected.number, "")
-    phones = {
-        agent: PhoneAt(endpoint.state != OFFLINE, endpoint.channel_ids, at_phones.get(agent, {}))
-        for endpoint in endpoints.decode(list[ari.Endpoint])
-        if (agent := entries.agents.get(endpoint.resource)) is not None
-    }
+    phones = _phones(endpoints.decode(list[ari.Endpoint]), entries, at_phones)
     status = about.decode(ari.AsteriskInfo).status
     held = frozenset(leg for leg, holding in zip(talking, holds, strict=True) if holding)
     return Snapshot(seen, found, alive, phones, held, ari.instant_ns(status.startup_time) if status else 0)
+
+
+def _phones(
+    endpoints: Iterable[ari.Endpoint], entries: Entries, own: dict[str, dict[str, OwnCall]]
+) -> dict[str, PhoneAt]:
+    """Agents' phones, all of one agent together."""
+    found: dict[str, PhoneAt] = {}
+    for endpoint in endpoints:
+        agent = entries.agents.get(endpoint.resource)
+        if agent is None:
+            continue
+        there, before = endpoint.state != OFFLINE, found.get(agent, PhoneAt(False))
+        offline = before.offline or ()
+        found[agent] = PhoneAt(
+            before.reachable or there,
+            (*before.channels, *endpoint.channel_ids),
+            own.get(agent, {}),
+            offline if there else (*offline, endpoint.resource),
+        )
+    return found
 
 
 async def _runs(link: AriLink, playback: str) -> bool:

@@ -61,7 +61,12 @@ class Entries:
         self.numbers = definition.numbers
         self.inside = frozenset(inside)
         self.emergency = frozenset(emergency)
-        self.agents = {agent.endpoint: key for key, agent in definition.agents.items()}
+        self.agents = {
+            phone.endpoint: key
+            for key, agent in definition.agents.items()
+            for phone in agent.all_phones()
+            if not phone.mobile
+        }
         codes = definition.codes
         self.codes: Mapping[str, m.Action] = {
             codes.sign_in: "sign_in",
@@ -174,7 +179,8 @@ class Translator:
         agent = self.entries.agents.get(endpoint.resource)
         if agent is None:
             return None
-        return m.PhoneSeen(agent, endpoint.state != OFFLINE or bool(self._contacts.get(endpoint.resource)))
+        there = endpoint.state != OFFLINE or bool(self._contacts.get(endpoint.resource))
+        return m.PhoneSeen(agent, there, endpoint.resource)
 
     def _created(self, channel: ari.Channel) -> m.AnyInput | None:
         agent = self.entries.agent_at(channel)

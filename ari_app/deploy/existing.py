@@ -102,9 +102,14 @@ def write_runtime(definition: Path, place: Place) -> Path | None:
 
 
 def _check(loaded: Loaded, kind: Kind) -> None:
-    phones = [
-        name for name, agent in loaded.definition.agents.items() if agent.endpoint in loaded.site.phones
-    ]
+    each = [(name, p) for name, agent in loaded.definition.agents.items() for p in agent.all_phones()]
+    mobiles = [name for name, phone in each if phone.mobile]
+    if mobiles:
+        raise RenderError(
+            f"agents.{mobiles[0]}: a number needs a trunk that Cordboard renders, and your PBX has its own: "
+            "name an endpoint of your PBX"
+        )
+    phones = [name for name, phone in each if phone.endpoint in loaded.site.phones]
     if phones:
         raise RenderError(
             f"agents.{phones[0]}: names a phone of [phones], which only Cordboard's own Asterisk gets: "
@@ -145,7 +150,7 @@ def _template(name: str) -> str:
 
 
 def _endpoints(loaded: Loaded) -> set[str]:
-    return {agent.endpoint for agent in loaded.definition.agents.values()}
+    return {phone.endpoint for agent in loaded.definition.agents.values() for phone in agent.all_phones()}
 
 
 def _endpoint(name: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ari_app import certificates
 from ari_app.config import Loaded, load
 from ari_app.core import lamps
+from ari_app.core.definition import Agent
 from ari_app.deploy import own_calls
 from ari_app.deploy.block import Block as Block  # noqa: PLC0414
 from ari_app.deploy.music import prepare_music
@@ -623,10 +624,10 @@ class _Renderer:
 
 
 def phone_logins(
-    phones: Mapping[str, Phone], agents: Mapping[str, object], secrets: Secrets
+    phones: Mapping[str, Phone], agents: Mapping[str, Agent], secrets: Secrets
 ) -> tuple[PhoneLogin, ...]:
     """What ``cordboard phones`` shows: each rendered phone, its password, its agent and a generated PIN."""
-    holders = {getattr(agent, "endpoint", ""): name for name, agent in agents.items()}
+    holders = {phone.endpoint: name for name, agent in agents.items() for phone in agent.all_phones()}
     return tuple(
         PhoneLogin(
             name=name,

@@ -286,7 +286,8 @@ def phones(place: Place) -> Finding:
     """Asterisk knows every agent's phone, and they are registered."""
     if place.loaded is None or place.endpoints is None:
         return not_checked("the definition is wrong, or ARI does not answer")
-    wanted = {agent.endpoint: name for name, agent in place.loaded.definition.agents.items()}
+    agents = place.loaded.definition.agents.items()
+    wanted = {p.endpoint: name for name, agent in agents for p in agent.all_phones() if not p.mobile}
     unknown = sorted(set(wanted) - set(place.endpoints))
     if unknown:
         return failure(

@@ -82,7 +82,10 @@ class QueueView(Struct, frozen=True):
 
 
 class CallView(Struct, frozen=True):
-    """``position`` 1 = next, 0 = not in a queue. Wait: ``entered_ns`` until ``connected_ns`` or now."""
+    """``position`` 1 = next, 0 = not in a queue. Wait: ``entered_ns`` until ``connected_ns`` or now.
+
+    ``agent``: who talks, or is rung ("bob and 2 more", where several are).
+    """
 
     call: str
     state: CallState
@@ -309,13 +312,18 @@ def _call(call: Call, position: int, people: People, attributes: dict[str, str])
         opened_ns=call.opened_ns,
         entered_ns=call.entered_ns,
         connected_ns=call.connected_ns,
-        agent=call.offer.agent if call.offer else call.agent,
-        ringing=bool(call.offer and call.offer.ringing),
+        agent=call.agent or _rung(call),
+        ringing=any(offer.ringing for offer in call.offers.values()),
         offers=call.attempts,
         caller_number=printable(person.number, NUMBER_LIMIT) if person else "",
         caller_name=printable(person.name, NAME_LIMIT) if person else "",
         attributes=attributes,
     )
+
+
+def _rung(call: Call) -> str:
+    names = list(call.offers)
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)
 
 
 def _agent(agent: Agent, definition: AgentDefinition | None, now_ns: int) -> AgentView:
