@@ -146,7 +146,7 @@ def load(folder: Path) -> Loaded:
     config_routing.check(draft, report)
     config_queues.check(draft, report)
     config_phones.check(draft, report)
-    config_phones.check_outbound(draft, report)
+    config_phones.check_trunks(draft, report)
     callers = config_callers.read(draft, report, folder)
     config_dialling.check(draft, report)
     if report.errors:

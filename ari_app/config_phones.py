@@ -16,9 +16,9 @@ from ari_app.toml_lines import KeyPath
 if TYPE_CHECKING:
     from ari_app.config import AgentEntry, Draft
 
-OUTBOUND = re.compile(r"\+?[0-9]{0,20}\*?")
+DIALLED = re.compile(r"\+?[0-9]{0,20}\*?")
 SHORTEST_S, LONGEST_S = 1.0, 600.0
-SHORTEST_CONFIRM_S, LONGEST_CONFIRM_S = 5.0, 60.0
+SHORTEST_CONFIRM_S, LONGEST_CONFIRM_S = 3.0, 60.0
 
 
 class PhoneEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,25 +158,25 @@ def _check_number(draft: Draft, each: PhoneEntry, path: KeyPath, report: Report)
         )
     elif reference(draft, "trunks", each.trunk, (*path, "trunk"), report):
         trunk = draft.trunks.get(each.trunk)
-        if trunk is not None and not allowed(trunk.outbound, each.number):
+        if trunk is not None and not allowed(trunk.mobiles, each.number):
             report.error(
                 (*path, "number"),
                 f"the trunk {each.trunk!r} may not be used to dial it",
-                f'allow it: outbound = ["{each.number}"] in [trunks.{each.trunk}]',
+                f'allow it: mobiles = ["{each.number}"] in [trunks.{each.trunk}]',
             )
 
 
-def allowed(outbound: tuple[str, ...], number: str) -> bool:
+def allowed(mobiles: tuple[str, ...], number: str) -> bool:
     """Whether ``number`` is among the numbers, or begins as one that ends in ``*``."""
     return any(
-        number.startswith(one.removesuffix("*")) if one.endswith("*") else number == one for one in outbound
+        number.startswith(one.removesuffix("*")) if one.endswith("*") else number == one for one in may
     )
 
 
-def check_outbound(draft: Draft, report: Report) -> None:
+def check_trunks(draft: Draft, report: Report) -> None:
     """Reports what is neither a number nor the beginning of numbers."""
     for name, trunk in draft.trunks.items():
-        for index, one in enumerate(trunk.outbound):
-            if not OUTBOUND.fullmatch(one) or not one:
+        for index, one in enumerate(trunk.mobiles):
+            if not DIALLED.fullmatch(one) or not one:
                 right = 'write "+4915112345678", or "+49*" for all that begin so'
-                report.error(("trunks", name, "outbound", index), f"{one!r} is no number", right)
+                report.error(("trunks", name, "mobiles", index), f"{one!r} is no number", right)

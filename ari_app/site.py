@@ -38,7 +38,7 @@ class Phone(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     """A SIP provider. ``match``: addresses its calls come from; ``numbers``: those it may reach here;
-    ``outbound``: those that may be dialled through it ("+49*": all that begin so), none if empty."""
+    ``mobiles``: agents' that may be dialled through it ("+49*": all that begin so), none if empty."""
 
     server: str
     port: int | None = None
@@ -53,7 +53,7 @@ class Trunk(Struct, frozen=True, forbid_unknown_fields=True):
     numbers: tuple[str, ...] = ()
     forwards_to: tuple[str, ...] = ()
     """What a queue's overflow may dial over it: numbers, or prefixes ending in *. Nothing unless named."""
-    outbound: tuple[str, ...] = ()
+    mobiles: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ("ulaw", "alaw")
 
     @property

@@ -232,6 +232,21 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             _offer(call, event)
         case m.JoinsEnded():
             call.joins = False
+        case m.CallConnected() | m.CallBridged() | m.CallHeld() | m.CallUnheld() | m.ConnectFailed():
+            _talk(call, event, at_ns)
+        case _:
+            pass  # CallEnded: the state says it all
+    call.state = "offered" if target == "waiting" and call.offers else target
+    if call.state == "waiting":
+        call.joins = True
+
+
+def _talk(
+    call: Call,
+    event: m.CallConnected | m.CallBridged | m.CallHeld | m.CallUnheld | m.ConnectFailed,
+    at_ns: int,
+) -> None:
+    match event:
         case m.CallConnected():
             leg = _offered(call, event).legs.get(event.leg)
             call.leg_playback = leg.playback if leg else ""
@@ -250,11 +265,6 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             call.agent = call.leg = call.bridge = call.recording = call.leg_playback = ""
             call.connected_ns, call.bridged, call.renew_at_ns = 0, False, event.renew_at_ns
             call.held_ns = 0
-        case _:
-            pass  # CallEnded: the state says it all
-    call.state = "offered" if target == "waiting" and call.offers else target
-    if call.state == "waiting":
-        call.joins = True
 
 
 def _queued(call: Call, event: m.CallQueued, at_ns: int) -> None:

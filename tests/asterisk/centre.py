@@ -85,6 +85,10 @@ class Plan:
     absolute_timeout_s: int = 120
     nobody: str = ""
     """Further keys of the queue that nobody serves, as TOML."""
+    support: str = ""
+    """Further keys of the queue support, as TOML."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Agent -> the keys that say which phones they have, as TOML; else one of the agent's name."""
     more: str = ""
     """Further tables, as TOML."""
     service_level_s: float = 20.0
@@ -100,7 +104,8 @@ class Plan:
         ]
         for agent in self.agents:
             queues = 'queues = ["sales", "support"]'
-            parts.append(f'[agents.{agent}]\nname = "{agent.title()}"\nphone = "{agent}"\n{queues}')
+            device = self.devices.get(agent, f'phone = "{agent}"')
+            parts.append(f'[agents.{agent}]\nname = "{agent.title()}"\n{device}\n{queues}')
             parts.append(self.of_agent.get(agent, ""))
             parts.append(f'[phones.{agent}]\nrole = "agent"')
         parts += [f'[phones.{caller}]\nrole = "caller"' for caller in self.callers]
@@ -196,6 +201,7 @@ wrap_up_s = 0
 retry_pause_s = {plan.retry_pause_s}
 max_misses = {plan.max_misses}
 record = false
+{plan.support}
 [queues.nobody]
 name = "Nobody"
 record = false

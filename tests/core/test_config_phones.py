@@ -29,7 +29,7 @@ role = "caller"
 [trunks.provider]
 server = "sip.example.net"
 numbers = ["100"]
-outbound = ["+4915*"]
+mobiles = ["+4915*"]
 [agents.bob]
 queues = ["sales"]
 ring = "in_order"
@@ -78,9 +78,9 @@ def test_one_phone_that_picks_up_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "words"),
     [
-        ('["desk", ', '["deks", ', "agents.bob.phones[0]", ('did you mean "desk"',)),
-        ('["desk", ', '["other", ', "agents.bob.phones[0].phone", ("role",)),
-        ('["desk", ', '["soft", ', "agents.bob.phones[1].phone", ("bob too",)),
+        ('  "desk"', '  "deks"', "agents.bob.phones[0]", ('did you mean "desk"',)),
+        ('  "desk"', '  "other"', "agents.bob.phones[0].phone", ("role",)),
+        ('  "desk"', '  "soft"', "agents.bob.phones[1].phone", ("bob too",)),
         ('phone = "soft", ', "", "agents.bob.phones[1]", ("is no phone",)),
         ('phone = "soft", ', 'endpoint = "soft", ', "agents.bob.phones[1].endpoint", ('phone = "soft"',)),
         ("auto_answer", "autoanswer", "agents.bob.phones[1]", ("autoanswer",)),
@@ -89,10 +89,10 @@ def test_one_phone_that_picks_up_by_itself(tmp_path: Path) -> None:
         (', trunk = "provider"', "", "agents.bob.phones[2].trunk", ("is missing",)),
         ('trunk = "provider"', 'trunk = "porvider"', "agents.bob.phones[2].trunk", ('"provider"',)),
         ('"+4915112345"', '"0151 12345"', "agents.bob.phones[2].number", ("digits",)),
-        ('outbound = ["+4915*"]\n', "", "agents.bob.phones[2].number", ("may not", "outbound =")),
+        ('mobiles = ["+4915*"]\n', "", "agents.bob.phones[2].number", ("may not", "mobiles =")),
         ('["+4915*"]', '["+4916*"]', "agents.bob.phones[2].number", ("may not",)),
-        ('["+4915*"]', '["+4915*", "x"]', "trunks.provider.outbound[1]", ("no number",)),
-        ("confirm_s = 9", "confirm_s = 900", "agents.bob.confirm_s", ("5 to 60",)),
+        ('["+4915*"]', '["+4915*", "x"]', "trunks.provider.mobiles[1]", ("no number",)),
+        ("confirm_s = 9", "confirm_s = 900", "agents.bob.confirm_s", ("3 to 60",)),
         ("confirm_s = 9", "auto_answer = true", "agents.bob.auto_answer", ("several phones",)),
         ("confirm_s = 9", 'phone = "desk"', "agents.bob", ("phone and phones",)),
         ('"in_order"', '"in_turn"', "agents.bob.ring", ("in_order",)),

@@ -6,7 +6,7 @@ All times are CLOCK_MONOTONIC nanoseconds, comparable with the ear's.
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any, Final
@@ -37,6 +37,8 @@ class End:
     code: int
     cause: int | None
     at_ns: int
+    reasons: tuple[str, ...] = ()
+    """The Reason headers (RFC 3326) of their CANCEL or BYE."""
 
 
 class Call:
@@ -261,10 +263,10 @@ class Call:
                 endpoint.answer(request, request.response(200, self._tag))
                 if self.answered_ns is None and self.end is None:
                     self._respond(487)
-                    await self.finish("them", 487, cause(request), request.at_ns)
+                    await self.finish("them", 487, cause(request), request.at_ns, request.all("reason"))
             case "BYE":
                 endpoint.answer(request, request.response(200, self._tag))
-                await self.finish("them", 200, cause(request), request.at_ns)
+                await self.finish("them", 200, cause(request), request.at_ns, request.all("reason"))
             case "INVITE" | "UPDATE":
                 await self._described_again(request)
             case _:
@@ -281,10 +283,17 @@ class Call:
         if request.body:
             await self._listen_to(Sdp.parse(request.body))
 
-    async def finish(self, by: str, code: int, q850: int | None = None, at_ns: int | None = None) -> None:
+    async def finish(
+        self,
+        by: str,
+        code: int,
+        q850: int | None = None,
+        at_ns: int | None = None,
+        reasons: Sequence[str] = (),
+    ) -> None:
         """The call is over; its audio is closed and the ear complete."""
         if self.end is None:
-            self.end = End(by, code, q850, at_ns or monotonic_ns())
+            self.end = End(by, code, q850, at_ns or monotonic_ns(), tuple(reasons))
             await self.voice.close()
             for event in (self._rang, self._was_answered, self._heard_of, self._settled, self._gone):
                 event.set()

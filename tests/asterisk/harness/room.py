@@ -74,13 +74,15 @@ class PhoneRoom:
         register: bool = False,
         silent: bool = False,
         host: str | None = None,
+        port: int = 0,
     ) -> Phone:
         """A phone that speaks a tone of its own (or silence), registered if asked.
 
-        ``host`` is its address if not the room's: on 127.0.0.2 it can be a trunk told by its address.
+        ``host`` is its address if not the room's: on 127.0.0.2 it can be a trunk told by its address; with a
+        ``port`` that Asterisk knows, one that it calls.
         """
         phone = Phone(name, account, None if silent else self.new_tone(), self.media, self.tones)
-        await phone.open(host or self.host)
+        await phone.open(host or self.host, port)
         self.phones.append(phone)
         if register:
             await phone.register()
