@@ -34,6 +34,8 @@ mobiles = ["+4915*"]
 """,
 )
 
+RESTART = ['"event": "definition"', "[wW]eb [sS]ocket|WebSocket read error"]
+"""What a Cordboard that is killed and started again leaves in the logs."""
 ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 RESULTS = "SELECT agent, result FROM decisions WHERE call = %s ORDER BY attempt"
 
@@ -137,6 +139,7 @@ async def test_simultaneous_answers_have_one_winner(centre: Centre) -> None:
 
 
 async def test_a_kill_while_all_ring_and_one_in_the_instant_of_the_answer(centre: Centre) -> None:
+    centre.expected_in_log = RESTART
     phones = [await centre.agent(name, rings) for name in ("alice", "bob", "carol")]
     call = await dials(centre)
     began_ns = monotonic_ns()
