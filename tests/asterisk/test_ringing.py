@@ -65,6 +65,11 @@ async def mobile(centre: Centre) -> Phone:
     return phone
 
 
+async def hears(call: Call, agent: Phone) -> None:
+    assert agent.tone is not None
+    await call.ear.hears(agent.tone)
+
+
 def silence_ms(call: Call, since_ns: int) -> float:
     return call.ear.longest_gap_ms(None, since_ns, monotonic_ns() - 50_000_000)
 
@@ -82,8 +87,7 @@ async def test_all_ring_one_answers_and_the_others_show_no_missed_call(centre: C
         await leg.rings()
     began_ns = monotonic_ns()
     await legs[1].answer()
-    assert bob.tone is not None
-    await call.ear.hears(bob.tone)
+    await hears(call, bob)
     lost = await legs[0].gone()
     assert (lost.by, lost.code) == ("them", 487)
     assert ELSEWHERE in lost.reasons
@@ -112,7 +116,7 @@ async def test_who_becomes_ready_joins_and_why_names_all(centre: Centre) -> None
     assert "were rung: ring all: all 2 free agents" in told
     assert "carol was rung: ring all: the only free agent" in told
     await joined.answer()
-    await call.ear.hears_other()
+    await hears(call, carol)
     await call.hang_up()
     assert "deciding again from the journal gives the same" in await centre.command("why", key, "--full")
 
@@ -154,14 +158,14 @@ async def test_a_kill_while_all_ring_and_one_in_the_instant_of_the_answer(centre
     centre.kill_cordboard()
     await answering
     await centre.start_cordboard()
-    await call.ear.hears_other(within_s=6)
     await centre.until(lambda: _one_is_up(legs), "one leg is left", within_s=6)
-    (winner,) = [phone.name for phone, leg in zip(phones, legs, strict=True) if leg.end is None]
+    (winner,) = [phone for phone, leg in zip(phones, legs, strict=True) if leg.end is None]
+    await hears(call, winner)
     assert silence_ms(call, began_ns) < 2_000
     await call.hang_up()
     row = await centre.row(call)
     told = await results(centre, call)
-    assert (row["outcome"], row["agent"]) == ("answered", winner)
+    assert (row["outcome"], row["agent"]) == ("answered", winner.name)
     assert sorted(told.values()) == ["answered", "answered_elsewhere", "answered_elsewhere"]
 
 
@@ -182,9 +186,8 @@ async def test_a_mobile_is_asked_to_press_1_while_the_caller_hears_music(centre:
     await leg.answer()
     await leg.ear.hears_other()  # the prompt
     assert desk.end is None
-    assert pocket.tone is not None
     await leg.press("1")
-    await call.ear.hears(pocket.tone)
+    await hears(call, pocket)
     lost = await desk.gone()
     assert ELSEWHERE in lost.reasons
     assert silence_ms(call, began_ns) < 2_000
@@ -231,8 +234,7 @@ async def test_phones_in_order(centre: Centre) -> None:
     assert (await first.gone()).code == 487
     second = await home.called()
     await second.answer()
-    assert home.tone is not None
-    await call.ear.hears(home.tone)
+    await hears(call, home)
     await call.hang_up()
     assert await results(centre, call) == {"fritz": "answered"}
 
@@ -256,7 +258,7 @@ async def test_auto_answer_is_asked_in_both_forms_of_that_phone_alone(centre: Ce
     assert told.header("alert-info") == "<http://localhost>;info=alert-autoanswer;delay=0"
     assert (other.header("call-info"), other.header("alert-info")) == ("", "")
     await told.answer()
-    await call.ear.hears_other()
+    await hears(call, erik)
     await call.hang_up()
     await told.gone()
 
