@@ -166,7 +166,7 @@ def _check_number(draft: Draft, each: PhoneEntry, path: KeyPath, report: Report)
             )
 
 
-def allowed(mobiles: tuple[str, ...], number: str) -> bool:
+def allowed(may: tuple[str, ...], number: str) -> bool:
     """Whether ``number`` is among the numbers, or begins as one that ends in ``*``."""
     return any(
         number.startswith(one.removesuffix("*")) if one.endswith("*") else number == one for one in may
