@@ -253,18 +253,27 @@ def tokens_revoke(name: str, *, state_dir: StateDir = STATE_DIR) -> int:
 
 
 @agents.command(name="done")
-def agents_done(agent: str, *, disposition: str = "", note: str = "", state_dir: StateDir = STATE_DIR) -> int:
+def agents_done(
+    agent: str,
+    *,
+    disposition: str = "",
+    note: str = "",
+    field: dict[str, str] | None = None,
+    state_dir: StateDir = STATE_DIR,
+) -> int:
     """End an agent's wrap-up. Example: cordboard agents done alice --disposition sold
 
     Parameters
     ----------
     disposition: what came of the call, one of the queue's codes
     note: a note about the call, kept with the caller's number and erased with it
+    field: the queue's form of a note, a field each: --field.reason "..." --field.solution "..."
     """
     from ari_app.cli import agents as cli
     from ari_app.settings import control_path
 
-    print(cli.agents_act(control_path(state_dir), agent, "done", disposition=disposition, note=note))
+    said = cli.agents_act(control_path(state_dir), agent, "done", "", disposition, note, field)
+    print(said)
     return 0
 
 

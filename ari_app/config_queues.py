@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import TYPE_CHECKING, Any, get_args
 
-from ari_app.config_checks import NAME, NUMBER, check_sounds, meant, reference
+from ari_app.config_checks import NAME, NUMBER, PRINTABLE, check_sounds, meant, reference
 from ari_app.core.definition import (
     Flow,
     MenuNode,
@@ -39,6 +39,7 @@ def check(draft: Draft, report: Report) -> None:
             _check_target(draft, target, (*path, "overflow", reason), report)
         _check_reasons(draft, queue, path, report)
         _check_wrap_up(queue, path, report)
+        _check_notes(queue, path, report)
     _check_hours(draft, report)
     if draft.crisis.flow:
         reference(draft, "flows", draft.crisis.flow, ("crisis", "flow"), report)
@@ -271,6 +272,18 @@ def _check_wrap_up(queue: Queue, path: KeyPath, report: Report) -> None:
             "is missing: it is noted when the wrap-up's time is over and nobody has said anything",
             'add disposition_default = "none", and none = "Nothing said" to dispositions',
         )
+
+
+def _check_notes(queue: Queue, path: KeyPath, report: Report) -> None:
+    for key, label in queue.note_fields.items():
+        if not NAME.fullmatch(key):
+            report.error((*path, "note_fields", key), "is no name", "use lower-case letters, digits, - and _")
+        if not PRINTABLE.fullmatch(label) or not label.strip():
+            report.error((*path, "note_fields", key), "has no label", 'write reason = "Reason for contact"')
+    for index, key in enumerate(queue.note_required):
+        if key not in queue.note_fields:
+            right = meant(key, queue.note_fields)
+            report.error((*path, "note_required", index), f"{key!r} is no field of the note", right)
 
 
 # ---------------------------------------------------------------- reading

@@ -13,6 +13,7 @@ from ari_app.agi.requests import AgentStatus, QueueStatus
 from ari_app.attributes import Attributes
 from ari_app.callers import wrong_attribute
 from ari_app.core import messages as m
+from ari_app.core.notes import Form
 from ari_app.core.staff import Departure
 from ari_app.engine import Engine
 from ari_app.store.journal import Journal, JournalError
@@ -69,6 +70,9 @@ class Front:
 
     def note(self, call: str, text: str) -> str:
         return self._local.note(call, text)
+
+    def note_form(self, agent: str) -> Form:
+        return self._local.note_form(agent)
 
     def departures(self) -> list[Departure]:
         return self._local.departures()

@@ -24,7 +24,7 @@ from ari_app.ari.errors import AriError
 from ari_app.ari.translate import ALLOWED_EVENTS, Translator
 from ari_app.attributes import Attributes
 from ari_app.callers import Callers, MemoryAway
-from ari_app.core import codes, messages as m, why
+from ari_app.core import codes, messages as m, notes, why
 from ari_app.core.floor import Floor
 from ari_app.core.refusal import refusal
 from ari_app.core.staff import Departure, departures
@@ -379,6 +379,10 @@ class Service:
             return "" if self._people.note(call, text) else "the caller's row is erased, and notes with it"
         except JournalError as error:
             return str(error)
+
+    def note_form(self, agent: str) -> notes.Form:
+        """What the queue of the agent's call asks to be noted of it."""
+        return notes.form(self.engine.floor, agent)
 
     def departures(self) -> list[Departure]:
         """Where supervisors have departed from the files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,7 +52,13 @@ def agents_table(view: View, form: output.Format = "table", width: int | None = 
 
 
 def agents_act(
-    socket: Path, agent: str, action: Action | str, reason: str = "", disposition: str = "", note: str = ""
+    socket: Path,
+    agent: str,
+    action: Action | str,
+    reason: str = "",
+    disposition: str = "",
+    note: str = "",
+    fields: Mapping[str, str] | None = None,
 ) -> str:
     """Ask something of an agent; the sentence that says what came of it.
 
@@ -59,7 +66,7 @@ def agents_act(
         Refused: it makes no sense now, or there is no such agent (with the nearest names).
         ControlError: Cordboard does not answer.
     """
-    return ControlClient(socket).act(agent, action, reason, "terminal", disposition, note).said
+    return ControlClient(socket).act(agent, action, reason, "terminal", disposition, note, fields).said
 
 
 def row(agent: AgentView, now_ns: int) -> tuple[object, ...]:

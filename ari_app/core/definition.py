@@ -177,6 +177,10 @@ class Queue(Struct, frozen=True, forbid_unknown_fields=True):
     disposition_required: bool = False
     disposition_default: str = ""
     """What is noted if the agent says nothing in time."""
+    note_fields: dict[str, str] = {}
+    """Key -> label of what a note of a call asks for: reason, solution, next steps."""
+    note_required: tuple[str, ...] = ()
+    """Keys without which the wrap-up is not ended by a command (by its time or the phone, it is)."""
 
 
 class Phone(Struct, frozen=True, forbid_unknown_fields=True):

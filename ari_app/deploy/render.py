@@ -494,7 +494,11 @@ class _Renderer:
 
     def _agent_of(self, phone: str) -> Block:
         """Tells the dialplan whose phone it is: what may be dialled depends on it."""
-        holders = [name for name, agent in self._definition.agents.items() if agent.endpoint == phone]
+        holders = [
+            name
+            for name, agent in self._definition.agents.items()
+            if phone in {each.endpoint for each in agent.all_phones()}
+        ]
         return Block("".join(f"set_var = CORDBOARD_AGENT={name}\n" for name in holders))
 
     def _trunk(self, name: str, trunk: Trunk) -> Block:

@@ -287,7 +287,7 @@ def _head(story: Story, zone: tzinfo) -> str:
         name = f' "{visible(caller.name, 80)}"' if caller.name else ""
         lines.append(f"  caller    {visible(caller.number, 80) or 'number not known'}{name}")
         if caller.note:
-            lines.append(f"  note      {visible(caller.note, 400)}")
+            lines += [f"  note      {visible(line, 400)}" for line in caller.note.splitlines()]
     if row is not None:
         queue = f", queue {row.queue}" if row.queue else ""
         lines.append(f"  dialled   {visible(row.number, 80)} (flow {visible(row.flow, 80) or 'none'}{queue})")

@@ -11,6 +11,7 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
 
+from ari_app.core import notes
 from ari_app.core.messages import Action, AgentAsked
 from ari_app.core.text import printable
 from ari_app.web import wishes
@@ -75,6 +76,7 @@ async def act_on_agent(
     by: str,
     disposition: str = "",
     note: str = "",
+    fields: Mapping[str, str] | None = None,
 ) -> tuple[str, AgentView]:
     """Carry the wish out; a sentence about it, and the agent as they are then.
 
@@ -85,14 +87,24 @@ async def act_on_agent(
     refusal = wishes.refusal(agent, action, reason) or desk.refusal(item)
     if refusal:
         raise Refused(409, "makes no sense now", refusal)
-    if note and action == "done":
-        lost = desk.note(agent.call, note)
+    written = _note(desk, agent, note, fields or {}) if action == "done" else ""
+    if written:
+        lost = desk.note(agent.call, written)
         if lost:
             raise Refused(409, "the note was not kept", lost)
     await in_time(desk, item)
     log.info("agent asked", agent=agent.agent, action=action, by=by)
     after = desk.agent(agent.agent) or agent
     return wishes.granted(after, action), after
+
+
+def _note(desk: Counter, agent: AgentView, free: str, fields: Mapping[str, str]) -> str:
+    """The note by the queue's form. Raises ``Refused`` 409 if something is missing, or is not asked for."""
+    form = desk.note_form(agent.agent)
+    wrong = notes.problem(form, fields)
+    if wrong:
+        raise Refused(409, "the note is not complete", wrong)
+    return notes.text(form, fields, free)
 
 
 async def in_time(desk: Counter, item: Wish) -> None:

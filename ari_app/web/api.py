@@ -31,6 +31,7 @@ from ari_app.web.view import View
 
 BODY_LIMIT_BYTES = 4096
 REASON_LIMIT = 60
+NOTE_LIMIT = 1000
 CONNECTIONS = 128
 SEQ_LIMIT = 2**53
 """Beyond what a journal will number, and what every client's numbers hold."""
@@ -164,7 +165,9 @@ class Api:
             wish = _wish_of(await request.body())
             agent = answers.agent_named(self.desk, name, self._agents(token))
             by = f"api:{token.name}"
-            said, after = await answers.act_on_agent(self.desk, agent, action, wish.reason, by)
+            said, after = await answers.act_on_agent(
+                self.desk, agent, action, wish.reason, by, wish.disposition, wish.note, wish.fields
+            )
             return as_json(public.AgentDone(said, public.one_agent(after)))
 
         @post("/calls/{call:str}/hang_up", status_code=200)
@@ -224,7 +227,9 @@ def _wish_of(body: bytes) -> public.Wish:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         detail = f'{printable(str(error))}; right: {{"reason": "lunch"}}'
         raise Refused(400, "body not understood", detail) from None
-    return public.Wish(printable(wish.reason, REASON_LIMIT))
+    fields = {key: printable(text, NOTE_LIMIT) for key, text in wish.fields.items()}
+    reason, note = printable(wish.reason, REASON_LIMIT), printable(wish.note, NOTE_LIMIT)
+    return public.Wish(reason, printable(wish.disposition, REASON_LIMIT), note, fields)
 
 
 def _after(request: AnyRequest) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -77,9 +78,10 @@ class ControlClient:
         by: str = "terminal",
         disposition: str = "",
         note: str = "",
+        fields: Mapping[str, str] | None = None,
     ) -> Done:
         path = f"/agents/{quote(agent, safe='')}/{quote(action, safe='')}"
-        body = msgspec.json.encode(Ask(reason, by, disposition, note))
+        body = msgspec.json.encode(Ask(reason, by, disposition, note, dict(fields or {})))
         return self._decode(self._answer("POST", path, body)[1], Done)
 
     def crisis(self, *, on: bool, queue: str = "", by: str = "terminal") -> Said:

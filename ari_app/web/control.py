@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ari_app.core.inputs import AgentAsked, AgentSkillsChanged, CallAsked, CrisisAsked
+from ari_app.core.notes import Form
 from ari_app.core.staff import Departure
 from ari_app.web.errors import SocketUnusable
 from ari_app.web.messages import Readiness, Reloaded, Tested
@@ -60,6 +61,10 @@ class Counter(Protocol):
 
     def note(self, call: str, text: str) -> str:
         """Keep an agent's note of a call, beside the caller's row; "" or why not."""
+        ...
+
+    def note_form(self, agent: str) -> Form:
+        """What the queue of the agent's call asks to be noted of it."""
         ...
 
     def departures(self) -> list[Departure]:

@@ -27,6 +27,8 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True):
     """With the action ``done``."""
     note: str = ""
     """With the action ``done``: personal data, kept with the caller's row."""
+    fields: dict[str, str] = {}
+    """With the action ``done``: the queue's form of a note, filled in. Personal data as well."""
 
 
 class Switch(Struct, frozen=True, forbid_unknown_fields=True):

@@ -118,6 +118,12 @@ class Wish(Struct, frozen=True, forbid_unknown_fields=True):
     """Body of an action on an agent; may be left out."""
 
     reason: Annotated[str, Meta(max_length=60)] = ""
+    disposition: Annotated[str, Meta(max_length=60)] = ""
+    """With ``done``: what came of the call, one of the queue's codes."""
+    note: Annotated[str, Meta(max_length=1000)] = ""
+    """With ``done``: kept with the caller's row, and erased with it."""
+    fields: dict[str, Annotated[str, Meta(max_length=1000)]] = {}
+    """With ``done``: the queue's form of a note, filled in."""
 
 
 class AgentDone(Struct, frozen=True):

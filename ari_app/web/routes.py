@@ -115,7 +115,7 @@ def _acting(desk: Desk, pictures: Pictures) -> ControllerRouterHandler:
         ask = _ask_of(await request.body())
         agent = answers.agent_named(desk, name, (a.agent for a in pictures.view().agents))
         said, after = await answers.act_on_agent(
-            desk, agent, action, ask.reason, ask.by, ask.disposition, ask.note
+            desk, agent, action, ask.reason, ask.by, ask.disposition, ask.note, ask.fields
         )
         return as_json(Done(said, after))
 
@@ -134,7 +134,10 @@ def _ask_of(body: bytes) -> Ask:
         ask = msgspec.json.decode(body, type=Ask)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, "body not understood", f'{error}; right: {{"reason": "lunch"}}') from None
-    texts = (("reason", ask.reason, REASON_LIMIT), ("by", ask.by, BY_LIMIT), ("note", ask.note, NOTE_LIMIT))
+    texts = (
+        *(("reason", ask.reason, REASON_LIMIT), ("by", ask.by, BY_LIMIT), ("note", ask.note, NOTE_LIMIT)),
+        *((f"fields.{printable(key, 40)}", text, NOTE_LIMIT) for key, text in ask.fields.items()),
+    )
     for key, text, limit in texts:
         if len(text) > limit or printable(text, limit) != text:
             raise Refused(400, "body not understood", f"{key}: at most {limit} printable characters")

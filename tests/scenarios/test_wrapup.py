@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from ari_app.core import messages as m, staff
+from ari_app.core import messages as m, notes, staff
 from ari_app.core.definition import Definition
 from tests.fakes.people import DEFINITION, SMALLER, AgentAtPhone, Caller, Pbx
 
@@ -203,3 +203,24 @@ def test_changes_that_make_no_sense_are_none(pbx: Pbx) -> None:
         pbx.centre.feed(item)
     pbx.centre.feed(m.AgentSkillsChanged("bob", {}, ("sales",)))  # as in the files
     assert not floor.state.overrides
+
+
+FORM = {"reason": "Reason for contact", "next": "Next steps"}
+
+
+@rules("pbx", [{"note_fields": FORM, "note_required": ("reason",)}], indirect=True)
+def test_the_form_of_a_note_is_that_of_the_queue_whose_call_it_is(pbx: Pbx) -> None:
+    ann, bob = talk(pbx)
+    form = notes.form(pbx.centre.live, "bob")
+    assert notes.problem(form, {}) == ""  # while they talk, nothing is missing yet
+    ann.hangs_up()
+    form = notes.form(pbx.centre.live, "bob")
+    assert notes.problem(form, {"reason": " "}) == "the note needs: reason"
+    assert notes.problem(form, {"reson": "x"}).startswith(
+        "the note has no field reson; there are: reason, next"
+    )
+    filled = {"next": "send one", "reason": "lamp"}
+    assert notes.problem(form, filled) == ""
+    assert notes.text(form, filled, "urgent") == "Reason for contact: lamp\nNext steps: send one\nurgent"
+    asks(bob, "done")
+    assert notes.form(pbx.centre.live, "bob") == notes.Form()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ari_app.core import messages as m, why
+from ari_app.core import messages as m, notes, why
 from ari_app.core.definition import (
     SECOND_NS,
     Agent,
@@ -111,6 +111,9 @@ class Room:
 
     def refusal(self, item: m.AgentAsked | m.AgentSkillsChanged | m.CrisisAsked) -> str:
         return refusal(self.floor, item)
+
+    def note_form(self, agent: str) -> notes.Form:
+        return notes.form(self.floor, agent)
 
     def note(self, call: str, text: str) -> str:
         self.notes[call] = text
