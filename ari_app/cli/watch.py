@@ -147,8 +147,8 @@ def _queues(queues: Sequence[QueueView], now_ns: int, wide: bool) -> Table:
             row += ["–" if today.asa_ns is None else duration(today.asa_ns)]
             row += [today.overflowed + today.timed_out, today.lost]
         rows.append(row)
-    right = [name for name in columns if name not in ("queue", "agents")]
-    return output.table(columns, rows, right=right)
+    figures = [name for name in columns if name not in ("queue", "agents")]
+    return output.table(columns, rows, right=figures, whole=("queue", *figures) if wide else figures)
 
 
 def _calls(calls: Sequence[CallView], now_ns: int, wide: bool) -> Table:

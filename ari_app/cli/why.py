@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +13,22 @@ from ari_app import settings
 from ari_app.core import why as whys, words
 from ari_app.core.definition import SECOND_NS
 from ari_app.core.floor import Floor
-from ari_app.core.messages import OfferMade
+from ari_app.core.messages import CallConnected, OfferLapsed, OfferMade
 from ari_app.store import story
 from ari_app.store.journal import Journal, JournalError
 from ari_app.store.reports import ReportError
 from ari_app.web.client import ControlClient
 from ari_app.web.errors import NotRunning, Refused
+
+
+@dataclass
+class _Offer:
+    """One offer; ``came_of_it``: what the agent did, in words, "" while the phone rings."""
+
+    seq: int
+    at_ns: int
+    made: OfferMade
+    came_of_it: str = ""
 
 
 class WhyError(Exception):
@@ -63,30 +74,37 @@ def _before(state_dir: Path, call: str, *, full: bool, live: bool) -> list[str]:
         told = _offers(state_dir, call, journal, live=live)
         if not told:
             return [] if live else [f"{call} has been offered to nobody"]
-        told = [each for each in told if not each[2].why.decision]  # told with the one they were made with
+        told = [each for each in told if not each.made.why.decision]  # told with the one they were made with
         if not full:
-            return [_line(at_ns, made) for _, at_ns, made in told]
+            return [_line(offer) for offer in told]
         if journal is None:
             raise WhyError(f"{path}: --full decides again from the journal, and there is none here")
-        return [line for seq, _, _ in told for line in _again(journal, seq)]
+        return [line for offer in told for line in _again(journal, offer.seq)]
     finally:
         if journal is not None:
             journal.close()
 
 
-def _offers(
-    state_dir: Path, call: str, journal: Journal | None, *, live: bool
-) -> list[tuple[int, int, OfferMade]]:
-    found: dict[int, tuple[int, int, OfferMade]] = {}
+def _offers(state_dir: Path, call: str, journal: Journal | None, *, live: bool) -> list[_Offer]:
+    found: dict[int, _Offer] = {}
     for recorded in journal.of_call(call) if journal else ():
-        if isinstance(recorded.event, OfferMade) and recorded.event.call == call:
-            found[recorded.event.attempt] = (recorded.seq, recorded.at_ns, recorded.event)
-    if found or live:
-        return [found[attempt] for attempt in sorted(found)]
-    for told in story.call_story(_database(state_dir), call, journal).events:
-        if isinstance(told.event, OfferMade) and told.event.call == call:
-            found[told.event.attempt] = (told.seq, told.at_ns, told.event)
+        _take(found, call, recorded.seq, recorded.at_ns, recorded.event)
+    if not (found or live):
+        for told in story.call_story(_database(state_dir), call, journal).events:
+            _take(found, call, told.seq, told.at_ns, told.event)
     return [found[attempt] for attempt in sorted(found)]
+
+
+def _take(found: dict[int, _Offer], call: str, seq: int, at_ns: int, event: object) -> None:
+    match event:
+        case OfferMade() if event.call == call:
+            found[event.attempt] = _Offer(seq, at_ns, event)
+        case OfferLapsed() if event.call == call and event.attempt in found:
+            found[event.attempt].came_of_it = words.LAPSES[event.reason]
+        case CallConnected() if event.call == call and event.attempt in found:
+            found[event.attempt].came_of_it = "answered"
+        case _:
+            pass  # says nothing about an offer
 
 
 def _database(state_dir: Path) -> str:
@@ -98,9 +116,11 @@ def _database(state_dir: Path) -> str:
         raise ReportError(f"the journal does not know the call, and {error}") from error
 
 
-def _line(at_ns: int, made: OfferMade) -> str:
-    at = datetime.fromtimestamp(at_ns // SECOND_NS, UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S}Z  offer {made.attempt}: {words.explain(made.why)}"
+def _line(offer: _Offer) -> str:
+    at = datetime.fromtimestamp(offer.at_ns // SECOND_NS, UTC)
+    made = offer.made
+    then = f"; {made.agent} {offer.came_of_it}" if offer.came_of_it else ""
+    return f"{at:%Y-%m-%d %H:%M:%S}Z  offer {made.attempt}, to {made.agent}: {words.grounds(made.why)}{then}"
 
 
 def _again(journal: Journal, seq: int) -> tuple[str, ...]:

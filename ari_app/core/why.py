@@ -49,7 +49,7 @@ def caller(floor: Floor, key: str, now_ns: int) -> tuple[str, ...]:
     lines = [_place(floor, call, waited), *_asks(floor, call, queue, now_ns)]
     if not floor.state.matching:
         lines.append("no calls are offered at present: Asterisk cannot be commanded, or is being compared")
-    lines += [*_others(floor, call), *_coming(call, queue, now_ns)]
+    lines += [*_others(floor, call), *_coming(floor, call, queue, now_ns)]
     return tuple(lines)
 
 
@@ -125,12 +125,16 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _coming(call: Call, queue: Queue, now_ns: int) -> list[str]:
-    if call.step >= len(queue.relax):
-        return []
-    relaxed = queue.relax[call.step]
-    left = duration(call.queued_ns + seconds_ns(relaxed.after_s) - now_ns)
-    return [f"in {left}: {given_up(relaxed)}"]
+def _coming(floor: Floor, call: Call, queue: Queue, now_ns: int) -> list[str]:
+    """The next step that means something to this call: a queue's steps may be about others' skills."""
+    wanted = levels(queue, floor.matcher.need_of(call.id) or Need(call.queue))
+    for relaxed in queue.relax[call.step :]:
+        lower = {skill: n for skill, n in relaxed.requires.items() if n < wanted.get(skill, 0)}
+        drop = tuple(skill for skill in relaxed.drop if skill in wanted)
+        if lower or drop or relaxed.groups:
+            left = duration(call.queued_ns + seconds_ns(relaxed.after_s) - now_ns)
+            return [f"in {left}: {given_up(Relax(relaxed.after_s, lower, drop, relaxed.groups))}"]
+    return []
 
 
 def given_up(relaxed: Relax) -> str:
@@ -153,7 +157,7 @@ def agent(floor: Floor, name: str, now_ns: int) -> tuple[str, ...]:
     record = floor.state.agents.get(name)
     if record is None:
         return ()
-    since = duration(now_ns - record.since_ns) if record.since_ns else "ever"
+    since = f", for {duration(now_ns - record.since_ns)}" if record.since_ns else ""
     reason = f" ({record.reason})" if record.reason else ""
     standing = record.standing()
     if standing == "resting":
@@ -161,7 +165,7 @@ def agent(floor: Floor, name: str, now_ns: int) -> tuple[str, ...]:
         return (f"{name} missed or refused an offer and is left alone for {left} more",)
     if standing != "free":
         on = f", call {record.call}" if record.call else ""
-        return (f"{name} is {words.state(standing)}{reason}{on}, for {since}: no calls are offered",)
+        return (f"{name} is {words.state(standing)}{reason}{on}{since}: no calls are offered",)
     idle = duration(now_ns - record.idle_since_ns)
     lines = [f"{name} is free, idle for {idle}"]
     if not floor.state.matching:

@@ -68,7 +68,7 @@ LAPSES: dict[m.LapseReason, str] = {
 OUTCOMES: dict[m.Outcome, str] = {
     "answered": "answered",
     "abandoned": "abandoned in the queue",
-    "left_in_flow": "left before any queue",
+    "left_in_flow": "left in the flow, outside any queue",
     "system": "lost by the system",
     "fallback": "taken to the static fallback",
     "rejected": "the number leads nowhere",

@@ -214,6 +214,9 @@ def _doors(options: StackOptions, command: str, where: str) -> list[tuple[str, s
     lines = []
     if options.api_port:
         how = f"token: {command} tokens add NAME --role reader{where}"
+        lines.append(
+            ("Wallboard", f"http://{LOOPBACK}:{options.api_port}/wallboard (with a token of the API's)")
+        )
         lines.append(("HTTP API", f"http://{LOOPBACK}:{options.api_port}/openapi.json ({how})"))
     if options.agi_port:
         lines.append(("AGI", f"agi://{LOOPBACK}:{options.agi_port}/queue-status?queue=NAME"))

@@ -51,6 +51,17 @@ def test_why_a_caller_still_waits() -> None:
     assert lines[-1] == "in 19 s: german is no longer asked for; the agents of spare are added"
 
 
+def test_a_step_about_somebody_else_s_skill_is_not_told() -> None:
+    steps = (Relax(20, drop=("french",)), Relax(40, {"german": 2, "french": 1}))
+    queue = Queue("Sales", requires={"german": 3}, relax=steps)
+    desk = Desk(definition({"sales": queue}, {"ann": agent("sales", german=1)}))
+    waiting = desk.calls("sales")
+    assert why.caller(desk.floor, waiting, desk.now_ns)[-1] == "in 40 s: german 2 will do"
+    desk.passes(40)
+    assert why.caller(desk.floor, waiting, desk.now_ns)[-1] == "not enough of the skill german: ann"
+    assert why.agent(desk.floor, "ann", desk.now_ns) == ("ann is signed out: no calls are offered",)
+
+
 def test_why_a_call_is_kept_offered_or_talking() -> None:
     desk = centre()
     first = desk.calls("sales")

@@ -40,9 +40,12 @@ def day(tmp_path: Path) -> tuple[Desk, str]:
 
 def test_decisions_are_told_from_the_journal(day: tuple[Desk, str], tmp_path: Path) -> None:
     lines = cli.why(tmp_path, day[1], "").splitlines()
-    assert [line.partition("  ")[2].partition(":")[0] for line in lines] == ["offer 1", "offer 2"]
-    assert "ann got the call: best fit, then longest idle of 2 free agents" in lines[0]
-    assert "max got the call: the only free agent" in lines[1]
+    assert [line.partition("  ")[2].partition(":")[0] for line in lines] == [
+        "offer 1, to ann",
+        "offer 2, to max",
+    ]
+    assert "best fit, then longest idle of 2 free agents" in lines[0]
+    assert "the only free agent" in lines[1]
 
 
 def test_full_decides_again_and_lists_everybody(day: tuple[Desk, str], tmp_path: Path) -> None:
