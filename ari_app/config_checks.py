@@ -526,6 +526,12 @@ def _check_sip(draft: Draft, report: Report) -> None:
     for index, net in enumerate(sip.local_nets):
         if not _is_network(net):
             report.error(("sip", "local_nets", index), f"{net!r} is no network", 'write "192.168.0.0/16"')
+    if 0 < sip.rtp_hold_timeout_s < sip.rtp_timeout_s:
+        report.error(
+            ("sip", "rtp_hold_timeout_s"),
+            f"is {sip.rtp_hold_timeout_s}, less than rtp_timeout_s ({sip.rtp_timeout_s})",
+            "make it longer (phones send nothing while they hold a call), or 0 for no limit",
+        )
     if sip.external_address and not sip.local_nets:
         report.error(
             ("sip", "local_nets"),

@@ -90,6 +90,10 @@ class Sip(Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls | None = None
     lamps: bool = False
     """Whether agents' phones may watch agents and queues (BLF)."""
+    rtp_timeout_s: int = 90
+    """A call whose other end sends no sound for so long is over: its phone has vanished. 0: never."""
+    rtp_hold_timeout_s: int = 900
+    """The same while that phone holds the call: many send nothing then."""
 
 
 class Fallback(Struct, frozen=True, forbid_unknown_fields=True):

@@ -139,7 +139,7 @@ class AriEffects:
             "callerId": effect.shown or self._display(effect.call, effect.queue_name),
             "timeout": str(effect.timeout_s),
         }
-        variables = {"FORWARD_CONTEXT": NO_FORWARDING}
+        variables = {"FORWARD_CONTEXT": NO_FORWARDING, "CORDBOARD_CALLER": effect.caller}
         if effect.auto_answer:
             variables |= AUTO_ANSWER
         body = {"variables": variables}

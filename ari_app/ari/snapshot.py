@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from ari_app.ari import models as ari
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import Conflict, NotFound, PlaybackNotFound
-from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, OFFLINE, Entries
+from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, LEFT_CONTEXT, OFFLINE, Entries
 from ari_app.core.messages import CodeDialled, OwnCall
 from ari_app.core.topology import LEG_MARK, ChannelSeen, PhoneAt, Role, Snapshot
 
@@ -105,7 +105,7 @@ def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:
     role: Role = "other"
     if LEG_MARK in channel.id or context == AGENT_CONTEXT:
         role = "agent"
-    elif context == ENTRY_CONTEXT:
+    elif context in (ENTRY_CONTEXT, LEFT_CONTEXT):
         role = "caller"
     up, in_stasis = channel.state == _UP, channel.dialplan.app_name == _STASIS
     if role != "caller":
@@ -113,4 +113,4 @@ def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:
     arrival = entries.arrival(channel)
     if isinstance(arrival, CodeDialled):
         return ChannelSeen(channel.id, role, up, in_stasis, "", arrival.action, arrival.agent)
-    return ChannelSeen(channel.id, role, up, in_stasis, arrival.number)
+    return ChannelSeen(channel.id, role, up, in_stasis, arrival.number, left=context == LEFT_CONTEXT)

@@ -16,6 +16,8 @@ from ari_app.core.topology import LEG_MARK
 
 ENTRY_CONTEXT = "cordboard-entry"
 AGENT_CONTEXT = "cordboard-agent"
+LEFT_CONTEXT = "cordboard-left"
+"""Where the dialplan takes a caller whose agent hung up while nobody watched."""
 CALLER_ARGUMENT = "caller"
 AGENT_ARGUMENT = "agent"
 

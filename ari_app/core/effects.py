@@ -43,7 +43,8 @@ class Originate(Effect, frozen=True):
     ``endpoint`` of a mobile is the key of its number, which the shell knows. ``auto_answer``: ask the
     phone to pick up by itself. The display shows the queue's name and the caller (looked up by ``call`` in
     the shell).
-    ``timeout_s`` is a second line of defence: the deadline in the floor comes first.
+    ``timeout_s`` is a second line of defence: the deadline in the floor comes first. ``caller``: the
+    caller's channel, for the dialplan to lead on if the agent hangs up while nobody else can.
     """
 
     leg: str
@@ -54,6 +55,7 @@ class Originate(Effect, frozen=True):
     shown: str = ""
     """The caller id to show instead, to a number outside (``endpoint``: number@trunk)."""
     auto_answer: bool = False
+    caller: str = ""
 
 
 class Hangup(Effect, frozen=True):

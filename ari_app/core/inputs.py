@@ -101,9 +101,13 @@ class HungUp(Input, frozen=True):
 
 
 class ChannelLeft(Input, frozen=True):
-    """StasisEnd: the channel is no longer ours (it hangs up, or went on in the dialplan)."""
+    """StasisEnd: the channel is no longer ours (it hangs up, or went on in the dialplan).
+
+    ``forsaken``: the dialplan took the caller out of a talk, because the agent hung up and nobody watched.
+    """
 
     channel: str
+    forsaken: bool = False
 
 
 class ChannelGone(Input, frozen=True):

@@ -25,7 +25,8 @@ def dial(floor: Floor, call: Call, target: Target, now_ns: int) -> m.Step:
     name = offers.queue_of(floor, call.queue).name
     # The centre's own number is shown: a trunk need not take the caller's, and it is nobody's business.
     shown = f'"{name}" <{call.number}>'
-    ring = m.Originate(leg, endpoint, call.id, name, int(target.ring_s) + RING_GRACE_S, shown)
+    ring_s = int(target.ring_s) + RING_GRACE_S
+    ring = m.Originate(leg, endpoint, call.id, name, ring_s, shown, caller=call.channel)
     return m.Step([made], [m.StartMusic(call.channel, ivr.music_of(floor, call.queue)), ring])
 
 

@@ -104,7 +104,8 @@ def _rung(floor: Floor, call: Call, attempt: int, number: int, phone: Phone, now
 def _originate(floor: Floor, call: Call, rung: m.Rung, phone: Phone) -> m.Originate:
     queue = floor.queue(call.queue)
     ring_s = int(phone.ring_s or queue.ring_timeout_s) + RING_GRACE_S
-    return m.Originate(rung.leg, phone.endpoint, call.id, queue.name, ring_s, auto_answer=phone.auto_answer)
+    auto, caller = phone.auto_answer, call.channel
+    return m.Originate(rung.leg, phone.endpoint, call.id, queue.name, ring_s, auto_answer=auto, caller=caller)
 
 
 def _next(floor: Floor, call: Call, offer: Offer) -> Phone | None:

@@ -71,7 +71,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.HungUp():
             return _hung_up(floor, item.channel, now_ns)
         case m.ChannelLeft():
-            return _left(floor, item.channel, now_ns)
+            return _left(floor, item, now_ns)
         case m.ChannelGone():
             return _gone(floor, item, now_ns)
         case m.DigitPressed():
@@ -225,9 +225,15 @@ def _hung_up(floor: Floor, channel: str, now_ns: int) -> m.Step:
     return m.Step([], [])
 
 
-def _left(floor: Floor, channel: str, now_ns: int) -> m.Step:
+def _left(floor: Floor, item: m.ChannelLeft, now_ns: int) -> m.Step:
     """StasisEnd. Without a hang-up before it, the dialplan took the caller (absolute time-out)."""
+    channel = item.channel
     call = floor.call_of(channel)
+    if item.forsaken and channel in floor.state.closing:
+        # Their talk is over. They are outside Stasis, so nobody will tell that they are gone.
+        step = _gone(floor, m.ChannelGone(channel), now_ns)
+        step.effects.insert(0, m.Hangup(channel))
+        return step
     if call is not None:
         step = offers.caller_gone(floor, call, now_ns, outcome="fallback")
         step.events.append(m.CallerReleased(call.id, channel))

@@ -37,6 +37,8 @@ class ChannelSeen(Struct, frozen=True):
     code: m.Action | None = None
     agent: str = ""
     """The agent at whose phone a caller's channel sits, if any."""
+    left: bool = False
+    """A caller whose agent hung up while nobody watched: the dialplan plays them music meanwhile."""
 
 
 class PhoneAt(Struct, frozen=True):
@@ -71,13 +73,15 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     others = [c for c in dict.fromkeys((*floor.others, *floor.state.own)) if c not in known]
     found: list[m.AnyInput] = []
     for call in floor.state.calls.values():
+        caller = there.get(call.channel)
+        if call.state not in CONVERSING or caller is None:
+            continue
         # They were put together before we looked away, whatever became of it since.
-        if (
-            call.state in CONVERSING
-            and not call.bridged
-            and call.channel in snapshot.bridges.get(call.bridge, ())
-        ):
+        if not call.bridged and (caller.left or caller.id in snapshot.bridges.get(call.bridge, ())):
             found.append(m.BridgeDone(call.id, ok=True, bridge=call.bridge))
+        if not caller.in_stasis and not caller.left:
+            # Before it is seen that the agent is gone, which would end the call: the fallback serves them.
+            found.append(m.ChannelLeft(caller.id))
     found.extend(
         m.LegHeld(c.leg, c.leg in snapshot.held)
         for c in floor.state.calls.values()
@@ -85,7 +89,9 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
     )
     found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in (*known, *others) if c not in there)
     found.extend(_phones(floor, snapshot))
-    found.extend(m.ChannelLeft(c) for c in _entered(floor) if c in there and not there[c].in_stasis)
+    out = [there[c] for c in _entered(floor) if c in there and not there[c].in_stasis]
+    # First the agent's leg, which ends the talk.
+    found.extend(m.ChannelLeft(seen.id, seen.left) for seen in sorted(out, key=lambda seen: seen.left))
     for call in floor.state.calls.values():
         if call.playback and call.channel in there and call.playback not in snapshot.playbacks:
             found.append(m.PromptEnded(call.playback, ok=True))

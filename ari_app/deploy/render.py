@@ -434,6 +434,8 @@ class _Renderer:
             "transports": Block("".join(self._transport(name) for name in self._site.transports)),
             "media_address": Block(address),
             "qualify_s": self._options.qualify_s,
+            "rtp_timeout_s": self._site.sip.rtp_timeout_s,
+            "rtp_hold_timeout_s": self._site.sip.rtp_hold_timeout_s,
             "phones": Block("".join(self._phone(name, phone) for name, phone in self._site.phones.items())),
             "trunks": Block("".join(self._trunk(name, trunk) for name, trunk in self._site.trunks.items())),
         }

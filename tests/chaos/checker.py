@@ -459,7 +459,10 @@ class Checker:
         """When the agent hung up while Cordboard was away; 0 = never. See docs/reliability.md."""
         for leg in self.load.legs():
             ours = leg.caller_number == patron.number and leg.answered_ns and leg.end and leg.end.by == "us"
-            if ours and leg.end and self.world.deaf_at(leg.end.at_ns):
+            if not ours or leg.end is None:
+                continue
+            # Asterisk sees that Cordboard is dead, and leads the caller on; that it hangs, it cannot see.
+            if self.world.deaf_at(leg.end.at_ns) and not self.world.dead_at(leg.end.at_ns):
                 return leg.end.at_ns
         return 0
 

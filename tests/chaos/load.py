@@ -84,7 +84,7 @@ HABITS = (
 )
 MISDEEDS = (
     Habit("presses too much", "100", (4, 12), presses_too_much, rude=True),
-    Habit("sends no RTP", "200", (3, 10), sends_nothing, rude=True),
+    Habit("sends no RTP", "200", (3, 6), sends_nothing, rude=True),
     Habit("storms with re-INVITEs", "200", (4, 12), storms, rude=True),
     Habit("vanishes", "250", (15, 15), vanishes, rude=True),
 )

@@ -49,6 +49,7 @@ from .wire import Wire
 MUSIC_HZ = 450
 """Waiting music is one tone, a multiple of 50 Hz that no phone speaks: cheap to judge, and easy to tell."""
 AGENTS = tuple(f"agent{n}" for n in range(6))
+DYING_NS = 100_000_000
 HINDSIGHT_S = 1.5
 """After a fault is over, so much may pass until the books agree with the phones again."""
 
@@ -219,6 +220,14 @@ class World:
             yield
         finally:
             self.outages[at] = Outage(fault, began_ns, time.monotonic_ns(), deaf, silent, fatal)
+
+    def dead_at(self, at_ns: int) -> bool:
+        """Whether Cordboard's process did not exist then, and nobody could doubt it."""
+        return any(
+            outage.fault in ("killed", "away", "journal_spoilt")
+            and outage.began_ns + DYING_NS < at_ns < outage.over_ns
+            for outage in self.outages
+        )
 
     def deaf_at(self, at_ns: int) -> bool:
         return any(outage.deaf and outage.covers(at_ns) for outage in self.outages)

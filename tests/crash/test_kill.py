@@ -330,13 +330,35 @@ async def test_hang_up_meanwhile_ends_the_talk_after_the_restart(desk: Desk, who
     gone, other = (call, leg) if who == "caller" else (leg, call)
     await dies(board)
     await gone.hang_up()
+    if who == "agent":  # nobody is left in silence
+        await until(lambda: position_s(call.ear) is not None, "music", DEAD_AIR_MS / 1e3)
     await until(lambda: len(desk.channels()) == 1, "one side is gone")
     await board.start()
     await other.gone(2)
+    assert call.ear.longest_gap_ms() < DEAD_AIR_MS
     ended = await board.decides(m.CallEnded)
     assert (ended.outcome, ended.by) == ("answered", who)
     await board.decides(m.RecordingFinished)
     assert board.agent() == "wrap_up"
+
+
+async def test_caller_whose_agent_hung_up_meanwhile_gets_to_the_fallback_and_stays_there(desk: Desk) -> None:
+    board = desk.cordboard()
+    await board.start()
+    _, call, _, leg = await talking(desk, board)
+    night = await desk.phone("night")
+    await dies(board)
+    await leg.hang_up()
+    since_ns = time.monotonic_ns()
+    await call.ear.hears(tone_of(night), 7)  # fallback.after_s is 4
+    figure("agent gone without Cordboard: longest silence", call.ear.longest_gap_ms(None, since_ns), "ms")
+    assert call.ear.longest_gap_ms(None, since_ns) < DEAD_AIR_MS
+    await board.start()
+    ended = await board.decides(m.CallEnded)
+    assert (ended.outcome, ended.by) == ("answered", "system")
+    assert board.agent() == "wrap_up"
+    await asyncio.sleep(0.3)
+    assert call.up, "the fallback serves them"
 
 
 @pytest.mark.parametrize("pause_s", [0.3, 5.0])

@@ -155,6 +155,10 @@ def at_rest(centre: Centre) -> None:
     left = [*topology.differences(floor, pbx.snapshot()), *topology.repair(floor, pbx.snapshot())]
     _must(not left, f"still to repair: {left}")
     for channel in pbx.channels.values():
+        ours = channel.id in floor.by_channel or channel.id in floor.state.closing
+        _must(
+            not ours or channel.where != "left", f"{channel.id} was led on by the dialplan, and is forgotten"
+        )
         if channel.role != "caller" or channel.where != "stasis":
             continue
         call = floor.call_of(channel.id)

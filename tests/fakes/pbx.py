@@ -6,6 +6,8 @@ phones did. Checked against Asterisk 22.10.1:
 
 * channels in Stasis outlive the application; events in the gap are lost; new channels retry each second;
 * a leg that is picked up while the application is away waits in the dialplan's loop;
+* a caller whose agent hangs up without the application is led on by the leg's ``h`` extension: music, then
+  the static fallback;
 * ``TIMEOUT(absolute)`` takes a caller to the static fallback without the application;
 * music does not resume after a prompt, and does not stop on entering a bridge;
 * an originate or a bridge under an id that exists answers 409; a playback under one plays twice;
@@ -22,7 +24,7 @@ from ari_app.core import messages as m
 from ari_app.core.definition import SECOND_NS
 from ari_app.core.topology import ChannelSeen, Role, Snapshot
 
-Where = Literal["ringing", "loop", "stasis", "fallback"]
+Where = Literal["ringing", "loop", "stasis", "left", "fallback"]
 PhoneMood = Literal["rings", "answers", "busy", "declines", "unreachable", "accepts", "voicemail"]
 """``accepts``: is picked up and presses 1; ``voicemail``: is picked up and presses nothing, ever."""
 
@@ -73,6 +75,8 @@ class Channel:
     recording: set[str] = field(default_factory=set)
     holds: bool = False
     """The phone behind it has put its call on hold."""
+    caller: str = ""
+    """The caller for whom a leg was dialled."""
 
 
 @dataclass
@@ -149,7 +153,9 @@ class FakeAsterisk:
     def snapshot(self) -> Snapshot:
         """What REST shows at this instant."""
         channels = {
-            c.id: ChannelSeen(c.id, c.role, c.up, c.where == "stasis", self._known(c), c.code, c.agent)
+            c.id: ChannelSeen(
+                c.id, c.role, c.up, c.where == "stasis", self._known(c), c.code, c.agent, c.where == "left"
+            )
             for c in self.channels.values()
             if c.role != "caller" or c.where != "ringing"
         }
@@ -237,7 +243,7 @@ class FakeAsterisk:
     def _timers(self, c: Channel) -> tuple[int, ...]:
         absolute = c.absolute_ns if c.where in ("stasis", "loop") else 0
         playing = c.playbacks[0].until_ns if c.playbacks else 0
-        retry_ns = c.retry_ns if c.where == "loop" else 0
+        retry_ns = c.retry_ns if c.where in ("loop", "left") else 0
         return (absolute, playing, c.answer_ns, c.press_ns, c.give_up_ns, retry_ns)
 
     def pass_to(self, until_ns: int) -> None:
@@ -262,6 +268,8 @@ class FakeAsterisk:
             self._leave_for_fallback(c)
         elif c.where == "loop" and c.retry_ns <= now_ns:
             self._try_stasis(c)
+        elif c.where == "left" and c.retry_ns <= now_ns:
+            self._leave_for_fallback(c)
         elif c.answer_ns and c.answer_ns <= now_ns:
             self.pick_up(c.id)
         elif c.give_up_ns and c.give_up_ns <= now_ns:
@@ -304,7 +312,18 @@ class FakeAsterisk:
                 self.channels[other].music = ""  # Asterisk ends a hold when who holds leaves
             members.discard(c.id)
 
+    def _lead_on(self, leg: Channel) -> None:
+        """The leg's ``h`` extension: without the application, its caller would sit in silence."""
+        caller = self.channels.get(leg.caller)
+        together = any({leg.id, leg.caller} <= members for members in self.bridges.values())
+        if caller is not None and together and not self.connected:
+            self._leave_bridges(leg)
+            self._leave_bridges(caller)
+            caller.where, caller.music = "left", ENTRY_MUSIC
+            caller.retry_ns = self.now_ns + LOOP_TRIES * SECOND_NS
+
     def _destroy(self, c: Channel, cause: int) -> None:
+        self._lead_on(c)
         del self.channels[c.id]
         self._leave_bridges(c)
         if c.where == "stasis":
@@ -412,7 +431,7 @@ class FakeAsterisk:
         if phone.mood == "unreachable":
             self._answer(effect.leg, m.OriginateDone(effect.leg, False, "unreachable"))
             return
-        leg = Channel(effect.leg, "agent", "ringing", agent=agent)
+        leg = Channel(effect.leg, "agent", "ringing", agent=agent, caller=effect.caller)
         leg.give_up_ns = self.now_ns + effect.timeout_s * SECOND_NS
         self.channels[leg.id] = leg
         self._answer(leg.id, m.OriginateDone(leg.id, True))
