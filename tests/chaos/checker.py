@@ -305,8 +305,7 @@ class Checker:
         end = call.end
         if end is None or patron.vanished or patron.abandoned_ns or row["quarantined"]:
             return
-        at_ns = end.at_ns + wall_ns
-        late_s = (row["ended_ns"] - at_ns) / 1e9
+        late_s = self._late_s(end.at_ns, row["ended_ns"] - wall_ns)
         deaf = self.world.deaf_at(end.at_ns)
         if row["outcome"] == "fallback":
             if not self._at_night(patron.number) and not deaf:
@@ -315,11 +314,19 @@ class Checker:
         # Early in the books: they had decided to hang up, and the command was held up on the wire.
         excused = deaf and (late_s > 0 or row["ended_by"] != "caller")
         if abs(late_s) > SAME_S and not excused:
-            found.say(f"{who} ended {late_s:+.2f} s later in the books, outcome {row['outcome']}")
+            found.say(
+                f"{who} ended {late_s:+.2f} s later in the books ({row['call']}, {row['ended_ns']} ns),"
+                f" outcome {row['outcome']}"
+            )
         by = row["ended_by"]
         left_by_them = by in ("agent", "system") if end.by == "them" else by == "caller"
         if not left_by_them and not deaf and not self._crossed(patron):
             found.say(f"{who} was ended by {by} in the books, by its phone: {end.by}")
+
+    def _late_s(self, at_ns: int, told_ns: int) -> float:
+        """How much later the books are than the phone. When this process stood still, so did the wire: that does
+        not count."""
+        return (told_ns - at_ns) / 1e9 - self.world.stalled_s(at_ns, told_ns)
 
     def _crossed(self, patron: Patron) -> bool:
         """Caller and agent hung up within the same instant: either may be said."""
@@ -382,11 +389,11 @@ class Checker:
     def _talk(self, leg: Call, talk: Row, wall_ns: int, found: Findings) -> None:
         assert leg.answered_ns is not None
         who = f"the talk of {talk['agent']} with {talk['caller']}"
-        late_s = (talk["from_ns"] - leg.answered_ns - wall_ns) / 1e9
+        late_s = self._late_s(leg.answered_ns, talk["from_ns"] - wall_ns)
         if abs(late_s) > SAME_S and not (late_s > 0 and self.world.deaf_at(leg.answered_ns)):
             found.say(f"{who} begins {late_s:+.2f} s later in the books")
         if leg.end is not None and talk["to_ns"] is not None:
-            late_s = (talk["to_ns"] - leg.end.at_ns - wall_ns) / 1e9
+            late_s = self._late_s(leg.end.at_ns, talk["to_ns"] - wall_ns)
             # The agent's phone is hung up on after the caller has gone.
             if abs(late_s) > SAME_S and not self.world.deaf_at(leg.end.at_ns):
                 found.say(f"{who} ends {late_s:+.2f} s later in the books")

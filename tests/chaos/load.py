@@ -67,10 +67,21 @@ async def storms(call: Call, dice: random.Random) -> None:
 async def vanishes(call: Call, dice: random.Random) -> None:
     """Power off: it sends nothing any more, and does not answer."""
     await asyncio.sleep(dice.uniform(0.2, 4))
+    await lose_power(call)
+
+
+async def lose_power(call: Call) -> None:
+    """The phone is as good as gone: no sound, no BYE, no answer."""
     endpoint = call.phone.endpoint
     endpoint.datagram_received = lambda *_: None  # type: ignore[method-assign]
     endpoint.send_bytes = lambda *_: None  # type: ignore[method-assign]
     await call.finish("us", 0)
+
+
+def regain_power(phone: Phone) -> None:
+    """The phone is there again; its calls are gone."""
+    for method in ("datagram_received", "send_bytes"):
+        phone.endpoint.__dict__.pop(method, None)
 
 
 HABITS = (

@@ -50,6 +50,7 @@ MUSIC_HZ = 450
 """Waiting music is one tone, a multiple of 50 Hz that no phone speaks: cheap to judge, and easy to tell."""
 AGENTS = tuple(f"agent{n}" for n in range(6))
 DYING_NS = 100_000_000
+WATCH_S, STALL_NS = 0.02, 60_000_000
 HINDSIGHT_S = 1.5
 """After a fault is over, so much may pass until the books agree with the phones again."""
 
@@ -98,6 +99,8 @@ class World:
         """Numbers of those who only wait: the load does not know them."""
         self.figures: dict[str, object] = {}
         """What a fault has to tell besides the usual."""
+        self.stalls: list[tuple[int, int]] = []
+        """When this process, and with it the phones and the wire, stood still (CLOCK_MONOTONIC, from, to)."""
 
     # ------------------------------------------------------------ Cordboard
 
@@ -229,6 +232,19 @@ class World:
             for outage in self.outages
         )
 
+    async def watch_stalls(self) -> None:
+        """Note them, for ever. On a busy machine the wire delays Cordboard's news by as much."""
+        while True:
+            before_ns = time.monotonic_ns()
+            await asyncio.sleep(WATCH_S)
+            now_ns = time.monotonic_ns()
+            if now_ns - before_ns > STALL_NS:
+                self.stalls.append((before_ns, now_ns))
+
+    def stalled_s(self, from_ns: int, to_ns: int) -> float:
+        """How long this process stood still between two instants."""
+        return sum(max(0, min(to_ns, over) - max(from_ns, began)) for began, over in self.stalls) / 1e9
+
     def deaf_at(self, at_ns: int) -> bool:
         return any(outage.deaf and outage.covers(at_ns) for outage in self.outages)
 
@@ -346,7 +362,9 @@ async def world(seed: int, keep: Path | None = None) -> AsyncIterator[World]:
                 made = World(Centre(stack, Site(), room), wire, road, seed)
                 await made.start()
                 await made.ready()
+                watching = asyncio.create_task(made.watch_stalls())
                 yield made
+                watching.cancel()
         finally:
             for child in (stack.cordboard, stack.asterisk, stack.postgres):
                 if child is not None and child.running:
