@@ -324,8 +324,8 @@ class Checker:
             found.say(f"{who} was ended by {by} in the books, by its phone: {end.by}")
 
     def _late_s(self, at_ns: int, told_ns: int) -> float:
-        """How much later the books are than the phone. When this process stood still, so did the wire: that does
-        not count."""
+        """How much later the books are than the phone. While this process stood still, so did the wire: that
+        does not count."""
         return (told_ns - at_ns) / 1e9 - self.world.stalled_s(at_ns, told_ns)
 
     def _crossed(self, patron: Patron) -> bool:

@@ -111,6 +111,8 @@ async def test_phones_that_vanish_end_their_calls_in_time(chaos: World, campaign
     (caller, left_agent), (left_caller, leg), (holder, held) = [
         await _talk(chaos, load, name) for name in ("ann", "ben", "cyd")
     ]
+    for phone in load.agents:
+        phone.policy = rings  # whoever is free again must not answer first
     waiting = await (await chaos.centre.caller("dot")).dial("250")
     await chaos.centre.call_is(waiting, "waiting")
     ids = {call: await chaos.centre.id_of(call) for call in (caller, left_caller, waiting)}
@@ -168,7 +170,12 @@ async def test_early_media_of_an_agents_phone_is_no_answer(chaos: World, campaig
 
     phone.policy = early
     call = await (await chaos.centre.caller("ann")).dial("250")
-    leg = await phone.called()
+
+    async def rung() -> bool:
+        return bool(load.legs())
+
+    await chaos.centre.until(rung, "the agent's phone is called", 5)
+    (leg,) = load.legs()
     answered_ns = await leg.answered()
     assert phone.tone is not None
     heard_ns = await call.ear.hears(phone.tone)
