@@ -239,7 +239,8 @@ def _offer(agent: Agent, event: m.OfferMade | m.OfferLapsed | m.PhoneTried | m.C
     match event:
         case m.OfferMade():
             agent.call = event.call
-            _legs(agent, (event.leg, *(rung.leg for rung in event.phones[1:])))
+            agent.leg = event.leg
+            agent.more_legs = tuple(rung.leg for rung in event.phones[1:]) if event.phones else ()
             agent.not_before_ns = 0  # the rest is over, even if its deadline has not been looked at
         case m.OfferLapsed():
             agent.misses += event.miss
@@ -247,7 +248,8 @@ def _offer(agent: Agent, event: m.OfferMade | m.OfferLapsed | m.PhoneTried | m.C
         case m.PhoneTried():
             _legs(agent, (*agent.legs(), event.phone.leg))
         case m.CallConnected():
-            _legs(agent, (event.leg, *(leg for leg in agent.legs() if leg != event.leg)))
+            if agent.more_legs:
+                _legs(agent, (event.leg, *(leg for leg in agent.legs() if leg != event.leg)))
             agent.misses, agent.rests = 0, False
 
 

@@ -101,7 +101,11 @@ class Offer(Struct):
 
     def due_ns(self) -> int:
         """When the next phone has rung for long enough; 0 = none rings."""
-        return min((leg.until_ns for leg in self.legs.values() if leg.over is None), default=0)
+        first = 0
+        for leg in self.legs.values():
+            if leg.over is None and (not first or leg.until_ns < first):
+                first = leg.until_ns
+        return first
 
 
 class Call(Struct):
@@ -220,9 +224,10 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             _forwarded(call, event)
         case m.TimeoutRenewed():
             call.renew_at_ns = event.renew_at_ns
+        case m.OfferMade():
+            _offer_made(call, event)
         case (
-            m.OfferMade()
-            | m.OfferDialled()
+            m.OfferDialled()
             | m.OfferRinging()
             | m.PhoneTried()
             | m.PhoneLapsed()
@@ -301,8 +306,7 @@ def _overflowed(call: Call, event: m.CallOverflowed) -> None:
 
 
 OfOffer = (
-    m.OfferMade
-    | m.OfferDialled
+    m.OfferDialled
     | m.OfferRinging
     | m.PhoneTried
     | m.PhoneLapsed
@@ -321,15 +325,18 @@ def _offered(call: Call, event: OfOffer) -> Offer:
     return offer
 
 
+def _offer_made(call: Call, event: m.OfferMade) -> None:
+    if event.agent in call.offers:
+        raise IllegalMove(f"call {call.id} is offered to {event.agent} already")
+    if event.phones:
+        legs = {rung.leg: Leg(rung.phone, rung.until_ns, rung.confirm) for rung in event.phones}
+    else:
+        legs = {event.leg: Leg("", event.until_ns)}
+    call.attempts = event.attempt
+    call.offers[event.agent] = Offer(event.agent, event.attempt, event.leg, event.until_ns, legs=legs)
+
+
 def _offer(call: Call, event: OfOffer) -> None:
-    if isinstance(event, m.OfferMade):
-        if event.agent in call.offers:
-            raise IllegalMove(f"call {call.id} is offered to {event.agent} already")
-        phones = event.phones or (m.Rung(event.leg, "", event.until_ns),)
-        legs = {rung.leg: Leg(rung.phone, rung.until_ns, rung.confirm) for rung in phones}
-        call.attempts = event.attempt
-        call.offers[event.agent] = Offer(event.agent, event.attempt, event.leg, event.until_ns, legs=legs)
-        return
     offer = _offered(call, event)
     match event:
         case m.OfferDialled() | m.OfferRinging():

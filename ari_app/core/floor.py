@@ -244,8 +244,9 @@ class Floor:
         if call.state != "offered":
             return call.state == "waiting"
         queue = self.queue(call.queue)
-        most = queue.ring_at_most or len(call.offers) + 1
-        return queue.strategy == "ring_all" and call.joins and len(call.offers) < most
+        if queue.strategy != "ring_all" or not call.joins:
+            return False
+        return not queue.ring_at_most or len(call.offers) < queue.ring_at_most
 
     def position(self, call: Call) -> int:
         """1-based place among those of the queue who have no agent yet; 0 = not waiting.
@@ -303,7 +304,7 @@ class Floor:
                 return call.input_until_ns
             if kind == "wait":
                 return call.next_move_ns if call.state in ("waiting", "offered") else 0
-            return min((due for offer in call.offers.values() if (due := offer.due_ns())), default=0)
+            return _first_due_ns(call)
         if kind == "hours":
             opening = state.opening.get(key)
             return opening.next_ns if opening else 0
@@ -515,23 +516,29 @@ class Floor:
             case m.OfferMade():
                 self._line(call)
                 self.state.last_offered[event.queue] = agent.id
-                for leg in agent.legs():
-                    self.by_leg[leg] = agent.id
+                self.by_leg[event.leg] = agent.id
+                for rung in event.phones:
+                    self.by_leg[rung.leg] = agent.id
+                self._at("ring", call.id)
             case m.PhoneTried():
                 self.by_leg[event.phone.leg] = agent.id
+                self._at("ring", call.id)
+            case m.PhoneLapsed() | m.ConfirmAsked():
+                self._at("ring", call.id)
             case m.OfferLapsed() | m.ConnectFailed():
                 self._line(call)
                 self._at("renew", call.id)
+                self._at("ring", call.id)
                 if isinstance(event, m.ConnectFailed):
                     self._recording_over(call.id)
             case m.CallConnected():
                 self.matcher.leave(call.id)  # others may ring on, but no more join
+                if call.offers:
+                    self._at("ring", call.id)
                 if event.recording:
                     self._record(call, event, at_ns)
             case _:
                 pass
-        if not isinstance(event, m.OfferDialled | m.OfferRinging | m.CallBridged):
-            self._at("ring", call.id)
 
     def _end(self, event: m.CallEnded, at_ns: int) -> None:
         call = self.state.calls[event.call]
@@ -704,6 +711,15 @@ class Floor:
             msgspec.ValidationError: not a snapshot of this version.
         """
         return cls(msgspec.msgpack.decode(snapshot, type=State))
+
+
+def _first_due_ns(call: Call) -> int:
+    first = 0
+    for offer in call.offers.values():
+        due_ns = offer.due_ns()
+        if due_ns and (not first or due_ns < first):
+            first = due_ns
+    return first
 
 
 def _upgrade(call: Call) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ari_app.core import messages as m, release
 from ari_app.core.agent import RESTS, Agent
 from ari_app.core.call import Call, Leg, Offer
-from ari_app.core.definition import Agent as AgentDefinition, Phone, seconds_ns
+from ari_app.core.definition import Agent as AgentDefinition, Phone, Queue, seconds_ns
 from ari_app.core.floor import Floor
 
 RING_GRACE_S = 5
@@ -82,16 +82,21 @@ def phones(floor: Floor, agent: Agent) -> tuple[Phone, ...]:
 
 
 def begin(
-    floor: Floor, call: Call, agent: Agent, attempt: int, why: m.Why, now_ns: int
+    floor: Floor, call: Call, queue: Queue, agent: str, attempt: int, why: m.Why, now_ns: int
 ) -> tuple[m.OfferMade, list[m.AnyEffect]]:
     """Offer the call to this agent: the first phone, or all of them, are rung."""
-    definition = floor.definition.agents[agent.id]
-    wanted = phones(floor, agent)
+    definition = floor.definition.agents[agent]
+    if not definition.phones:  # one plain phone, as nearly everybody
+        leg, until_ns = f"{call.id}.offer.{attempt}", now_ns + seconds_ns(queue.ring_timeout_s)
+        made = m.OfferMade(call.id, call.queue, agent, attempt, leg, until_ns, why)
+        ring_s = int(queue.ring_timeout_s) + RING_GRACE_S
+        return made, [m.Originate(leg, definition.endpoint, call.id, queue.name, ring_s)]
+    wanted = phones(floor, floor.state.agents[agent])
     now = wanted if definition.ring == "at_once" else wanted[:1]
     rung = tuple(_rung(floor, call, attempt, number, phone, now_ns) for number, phone in enumerate(now))
     until_ns = max(one.until_ns for one in rung)
     told = rung if len(wanted) > 1 or rung[0].confirm else ()
-    made = m.OfferMade(call.id, call.queue, agent.id, attempt, rung[0].leg, until_ns, why, told)
+    made = m.OfferMade(call.id, call.queue, agent, attempt, rung[0].leg, until_ns, why, told)
     return made, [_originate(floor, call, one, phone) for one, phone in zip(rung, now, strict=True)]
 
 

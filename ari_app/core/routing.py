@@ -57,10 +57,11 @@ def offer(floor: Floor, call: Call, bucket: Bucket, now_ns: int) -> m.Step:
         listed=call.known.listed,
         rung=tuple(chosen) if queue.strategy == "ring_all" else (),
     )
-    step = m.Step([], [])
-    for place, name in enumerate(chosen):
-        reason = _together(why, first, place) if place else why
-        made, effects = ringing.begin(floor, call, floor.state.agents[name], first + place, reason, now_ns)
+    made, effects = ringing.begin(floor, call, queue, chosen[0], first, why, now_ns)
+    step = m.Step([made], effects)
+    for place, name in enumerate(chosen[1:], 1):
+        reason = _together(why, first, place)
+        made, effects = ringing.begin(floor, call, queue, name, first + place, reason, now_ns)
         step.events.append(made)
         step.effects.extend(effects)
     return step

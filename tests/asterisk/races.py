@@ -6,6 +6,7 @@ Used by the tests and by ``scripts/bench races``. What the phones saw is held ag
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic_ns
@@ -14,6 +15,9 @@ from .centre import Centre
 from .harness import Call, Phone
 
 NUMBER = "250"
+SEED = 20_261_122
+SPREAD_MS = 8.0
+"""Every other race is spread so far, so that answers meet the cancelling of their legs, too."""
 LISTEN_EVERY = 20
 """Tones take a tenth of a second to tell: one race in so many is listened to."""
 
@@ -25,6 +29,7 @@ class Races:
     centre: Centre
     caller: Phone
     phones: Sequence[Phone]
+    chance: random.Random = field(default_factory=lambda: random.Random(SEED))
     winners: list[str] = field(default_factory=list)
     settled_ms: list[float] = field(default_factory=list)
     """From the answers until all but one had been let go."""
@@ -36,9 +41,9 @@ class Races:
         for leg in legs:
             await leg.rings()
         began_ns = monotonic_ns()
-        # Each race begins with another phone.
-        turn = len(self.winners) % len(legs)
-        await asyncio.gather(*(leg.answer() for leg in (*legs[turn:], *legs[:turn])))
+        spread_ms = SPREAD_MS * (len(self.winners) % 2)
+        order = self.chance.sample(legs, len(legs))
+        await asyncio.gather(*(self._answer(leg, spread_ms) for leg in order))
         winner = await self._winner(legs)
         self.settled_ms.append((monotonic_ns() - began_ns) / 1e6)
         if len(self.winners) % LISTEN_EVERY == 0:
@@ -49,6 +54,11 @@ class Races:
         self.winners.append(self.phones[winner].name)
         await call.hang_up()
         assert (await legs[winner].gone()).by == "them"
+
+    async def _answer(self, leg: Call, spread_ms: float) -> None:
+        if spread_ms:
+            await asyncio.sleep(self.chance.uniform(0, spread_ms) / 1e3)
+        await leg.answer()
 
     async def _winner(self, legs: Sequence[Call]) -> int:
         async with asyncio.timeout(5):

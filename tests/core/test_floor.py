@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ari_app.core import agent as agents, call as calls, messages as m
+from ari_app.core import agent as agents, call as calls, messages as m, step
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import SECOND_NS
@@ -300,3 +300,17 @@ def test_events_carry_a_version() -> None:
 
 def test_a_caller_has_waited_nothing_before_the_queue() -> None:
     assert a_call().waited_ns(10**19) == 0
+
+
+def test_a_snapshot_of_before_several_offers_is_understood(pbx: Pbx) -> None:
+    floor = offered(pbx)
+    call = next(iter(floor.state.calls.values()))
+    plain = msgspec.msgpack.decode(floor.dump())
+    old = plain["calls"][call.id]
+    (offer,) = old.pop("offers").values()
+    old["offer"] = {key: offer[key] for key in ("agent", "attempt", "leg", "until_ns", "dialled", "ringing")}
+    restored = Floor.restore(msgspec.msgpack.encode(plain))
+    assert list(restored.state.calls[call.id].offers["bob"].live()) == [offer["leg"]]
+    assert restored.next_due_ns() == floor.next_due_ns()
+    step.advance(restored, m.LegAnswered(offer["leg"]), floor.state.at_ns)
+    assert restored.state.calls[call.id].agent == "bob"

@@ -163,3 +163,18 @@ def test_back_to_the_agent_they_know(tmp_path: Path) -> None:
     assert len(offered(found)) == 1
     found.passes(2)
     assert offered(found)[-1] == (kept, "ben")
+
+
+def test_a_small_team(tmp_path: Path) -> None:
+    heading = "A small team: all are rung, and who travels has a mobile"
+    found = desk(tmp_path, heading, "anna", "ben", "clara")
+    first, second = found.calls("100"), found.calls("100")
+    assert offered(found) == [(first, "anna"), (first, "ben"), (second, "clara")]
+    ben = found.call(first).offers["ben"]
+    assert [(leg.phone, leg.confirm) for leg in ben.legs.values()] == [("202", False), ("ben/mobile2", True)]
+    found.passes(10)
+    clara = found.call(second).offers["clara"]
+    assert [leg.phone for leg in clara.live().values()] == ["213"]
+    found.answers(first)
+    assert found.call(first).agent == "anna"
+    assert offered(found)[-1] == (second, "ben"), "who becomes free is rung for the next caller"
