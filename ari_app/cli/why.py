@@ -74,12 +74,13 @@ def _before(state_dir: Path, call: str, *, full: bool, live: bool) -> list[str]:
         told = _offers(state_dir, call, journal, live=live)
         if not told:
             return [] if live else [f"{call} has been offered to nobody"]
-        told = [each for each in told if not each.made.why.decision]  # told with the one they were made with
+        # Those that ring all made together are one decision, whose reasons are with the first.
+        decisions = [each for each in told if not each.made.why.decision]
         if not full:
-            return [_line(offer) for offer in told]
+            return [_line(each, told) for each in decisions]
         if journal is None:
             raise WhyError(f"{path}: --full decides again from the journal, and there is none here")
-        return [line for offer in told for line in _again(journal, offer.seq)]
+        return [line for each in decisions for line in _again(journal, each.seq)]
     finally:
         if journal is not None:
             journal.close()
@@ -116,11 +117,13 @@ def _database(state_dir: Path) -> str:
         raise ReportError(f"the journal does not know the call, and {error}") from error
 
 
-def _line(offer: _Offer) -> str:
+def _line(offer: _Offer, told: list[_Offer]) -> str:
     at = datetime.fromtimestamp(offer.at_ns // SECOND_NS, UTC)
     made = offer.made
-    then = f"; {made.agent} {offer.came_of_it}" if offer.came_of_it else ""
-    return f"{at:%Y-%m-%d %H:%M:%S}Z  offer {made.attempt}, to {made.agent}: {words.grounds(made.why)}{then}"
+    together = [offer, *(each for each in told if each.made.why.decision == made.attempt)]
+    then = "".join(f"; {each.made.agent} {each.came_of_it}" for each in together if each.came_of_it)
+    to = ", ".join(each.made.agent for each in together)
+    return f"{at:%Y-%m-%d %H:%M:%S}Z  offer {made.attempt}, to {to}: {words.grounds(made.why)}{then}"
 
 
 def _again(journal: Journal, seq: int) -> tuple[str, ...]:
