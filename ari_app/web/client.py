@@ -26,7 +26,7 @@ from ari_app.web.messages import (
     Switch,
     Tested,
 )
-from ari_app.web.view import View
+from ari_app.web.view import AgentView, View
 
 ANSWER_LIMIT_S = 8.0
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
@@ -65,6 +65,10 @@ class ControlClient:
         """The view a second from now, or None if nothing has happened since ``stamp``."""
         status, body = self._answer("GET", f"/view?since={stamp}")
         return None if status == 204 else self._decode(body, View)
+
+    def agent(self, name: str) -> AgentView:
+        """One agent at this instant."""
+        return self._decode(self._answer("GET", f"/agents/{quote(name, safe='')}")[1], AgentView)
 
     def ready(self) -> Readiness:
         """Also when Cordboard is not ready."""

@@ -76,6 +76,15 @@ def _readings(desk: Desk, pictures: Pictures) -> list[ControllerRouterHandler]:
     def agents() -> Response[bytes]:
         return as_json(pictures.view().agents)
 
+    @get("/agents/{name:str}", sync_to_thread=False)
+    def agent(request: AnyRequest) -> Response[bytes]:
+        """One agent at this instant; the picture may be a moment old."""
+        found = desk.agent(request.path_params["name"])
+        if found is None:
+            known = (each.agent for each in pictures.view().agents)
+            found = answers.agent_named(desk, request.path_params["name"], known)
+        return as_json(found)
+
     @get("/calls", sync_to_thread=False)
     def calls() -> Response[bytes]:
         return as_json(pictures.view().calls)
@@ -84,7 +93,7 @@ def _readings(desk: Desk, pictures: Pictures) -> list[ControllerRouterHandler]:
     def queues() -> Response[bytes]:
         return as_json(pictures.view().queues)
 
-    return [healthz, readyz, view, agents, calls, queues]
+    return [healthz, readyz, view, agents, agent, calls, queues]
 
 
 def _reasons(desk: Desk, pictures: Pictures) -> list[ControllerRouterHandler]:

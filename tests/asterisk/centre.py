@@ -440,9 +440,7 @@ class Centre:
         await asyncio.to_thread(self.control.act, agent, action, reason)
 
     async def agent_view(self, name: str) -> AgentView:
-        found = (await self.view()).agent(name)
-        assert found is not None, f"no agent {name}"
-        return found
+        return await asyncio.to_thread(self.control.agent, name)
 
     async def agent_is(self, name: str, *states: str, within_s: float = LIMIT_S) -> AgentView:
         """Wait until the agent is in one of the states."""

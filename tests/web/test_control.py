@@ -67,6 +67,15 @@ async def test_the_view_shows_the_floor_as_it_is(room: Room, path: Path) -> None
     assert "longest idle of 2 free agents (alice 1 m 30 s, bob 1 m 0 s)" in offers[0]
 
 
+async def test_one_agent_is_told_as_of_this_instant(room: Room, path: Path) -> None:
+    async with serving(room, path) as client:
+        await asyncio.to_thread(client.view)  # a picture that is kept for a moment
+        await asyncio.to_thread(client.act, "bob", "pause", "lunch")
+        assert (await asyncio.to_thread(client.agent, "bob")).after == "paused"
+        with pytest.raises(Refused, match="no agent is called"):
+            await asyncio.to_thread(client.agent, "bobby")
+
+
 async def test_lists_are_parts_of_the_view(room: Room, path: Path) -> None:
     async with serving(room, path):
         answers = [await asyncio.to_thread(get, path, f"/{part}") for part in ("queues", "calls", "agents")]
