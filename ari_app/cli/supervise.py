@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ari_app.core.staff import Departure
 from ari_app.core.text import printable
 from ari_app.web.client import ControlClient
 from ari_app.web.errors import Refused
@@ -38,13 +39,20 @@ def _levels(text: str) -> dict[str, int]:
     return found
 
 
+def _whose(departure: Departure) -> str:
+    if departure.what != "crisis":
+        return f"agent {departure.agent}: {departure.what}"
+    where = f"queue {departure.queue}" if departure.queue else "everything"
+    return f"{where}: emergency switch"
+
+
 def departures(socket: Path) -> str:
     """Where the running call centre departs from its files, a line for each."""
     found = ControlClient(socket).departures()
     if not found:
         return "no supervisor has changed anything: agents are as in the files\n"
     return "".join(
-        f"agent {d.agent}: {d.what} {', '.join(d.files) or 'none'} -> {', '.join(d.now) or 'none'}"
+        f"{_whose(d)} {', '.join(d.files) or 'none'} -> {', '.join(d.now) or 'none'}"
         f" (by {printable(d.by, 40) or 'unknown'})\n"
         for d in found
     )

@@ -29,13 +29,17 @@ class Override(Struct, frozen=True):
 
 
 class Departure(Struct, frozen=True):
-    """Where an agent departs from the files: ``what`` ("skills" or "queues"), in the files and now."""
+    """Where an agent departs from the files: ``what`` ("skills" or "queues"), in the files and now.
+
+    ``what`` "crisis": the emergency switch is on for ``queue`` ("" = everything); no agent then.
+    """
 
     agent: str
     what: str
     files: tuple[str, ...]
     now: tuple[str, ...]
     by: str
+    queue: str = ""
 
 
 def change(floor: Floor, item: m.AgentSkillsChanged) -> m.Step:
@@ -68,8 +72,11 @@ def problem(floor: Floor, item: m.AgentSkillsChanged) -> str:
 
 
 def departures(floor: Floor) -> list[Departure]:
-    """Where the running call centre departs from its files, agent by agent."""
-    found: list[Departure] = []
+    """Where the running call centre departs from its files: queue by queue, then agent by agent."""
+    found = [
+        Departure("", "crisis", ("off",), ("on",), crisis.by, queue)
+        for queue, crisis in sorted(floor.state.crisis.items())
+    ]
     for name, override in sorted(floor.state.overrides.items()):
         written, now = floor.state.definition.agents[name], floor.definition.agents[name]
         if written.skills != now.skills:

@@ -55,6 +55,9 @@ async def test_the_switch_is_thrown_and_seen(room: Room, path: Path) -> None:
         shown = StringIO()
         Console(file=shown, width=120).print(watch.frame(view, view.at_ns, watch.Size(120, 40)))
         assert "Emergency switch on: sales" in shown.getvalue()
+        assert await asyncio.to_thread(supervise.departures, path) == (
+            "queue sales: emergency switch off -> on (by terminal)\n"
+        )
         await asyncio.to_thread(supervise.crisis, path, on=False, queue="sales")
     assert room.view().crisis == ()
 
