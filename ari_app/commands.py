@@ -120,6 +120,24 @@ def report_calls(
     return 0
 
 
+@report.command(name="voicemails")
+def report_voicemails(
+    *, since: str = "7d", until: str = "", format: Format = "table", state_dir: StateDir = STATE_DIR
+) -> int:
+    """Messages that callers have left, with their files. Example: cordboard report voicemails --since 2d
+
+    Parameters
+    ----------
+    since: today, yesterday, 2h, 7d, a date or an ISO 8601 instant
+    until: the end of the range (a date: its end); now if not given
+    format: table, csv or json
+    """
+    from ari_app.cli import reports as cli
+
+    sys.stdout.write(cli.voicemails(state_dir, since, until, format))
+    return 0
+
+
 @report.command(name="queues")
 def report_queues(
     *,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ari_app.config import Draft
 
 REASONS: tuple[OverflowReason, ...] = get_args(OverflowReason)
-KINDS = ("queue", "flow", "number", "fallback", "hangup")
+KINDS = ("queue", "flow", "number", "voicemail", "fallback", "hangup")
 
 
 def check(draft: Draft, report: Report) -> None:
@@ -62,7 +62,10 @@ def _check_target(draft: Draft, target: Target, path: KeyPath, report: Report) -
     named = [kind for kind in KINDS if getattr(target, kind)]
     if len(named) != 1:
         wrong = f"names {' and '.join(named)}" if named else "leads nowhere"
-        right = 'write one of queue = "...", flow = "...", number = "...", fallback = true, hangup = true'
+        right = (
+            'write one of queue = "...", flow = "...", number = "...", voicemail = true, '
+            "fallback = true, hangup = true"
+        )
         report.error(path, wrong, right)
     _check_number(draft, target, path, report)
     check_sounds(target.sounds, (*path, "sounds"), report)
@@ -82,6 +85,8 @@ def _check_target(draft: Draft, target: Target, path: KeyPath, report: Report) -
 
 def _check_number(draft: Draft, target: Target, path: KeyPath, report: Report) -> None:
     """Only what the trunk's ``forwards_to`` names is dialled: toll fraud begins with what nobody forbade."""
+    if not 5 <= target.longest_s <= 3600:
+        report.error((*path, "longest_s"), f"is {target.longest_s:g}", "use 5 to 3600 seconds")
     if not target.number:
         for key in ("trunk", "otherwise"):
             if getattr(target, key):

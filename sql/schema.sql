@@ -56,7 +56,7 @@ CREATE TABLE calls (
     CONSTRAINT calls_misses_check CHECK ((misses >= 0)),
     CONSTRAINT calls_offers_check CHECK ((offers >= 0)),
     CONSTRAINT calls_one_terminal CHECK ((((ended_ns IS NULL) = (outcome IS NULL)) AND ((ended_ns IS NULL) = (ended_by IS NULL)))),
-    CONSTRAINT calls_outcome CHECK ((outcome = ANY (ARRAY['answered'::text, 'abandoned'::text, 'left_in_flow'::text, 'system'::text, 'fallback'::text, 'rejected'::text, 'overflowed'::text, 'timed_out'::text, 'forwarded'::text])))
+    CONSTRAINT calls_outcome CHECK ((outcome = ANY (ARRAY['answered'::text, 'abandoned'::text, 'left_in_flow'::text, 'system'::text, 'fallback'::text, 'rejected'::text, 'overflowed'::text, 'timed_out'::text, 'forwarded'::text, 'voicemail'::text])))
 );
 CREATE INDEX calls_by_opening ON public.calls USING btree (opened_ns);
 CREATE INDEX calls_by_queue ON public.calls USING btree (queue, entered_ns) WHERE (queue <> ''::text);
@@ -64,7 +64,7 @@ COMMENT ON TABLE calls IS 'One row a call';
 COMMENT ON COLUMN calls.number IS 'The centre''s own number that was dialled; the caller''s is in people';
 COMMENT ON COLUMN calls.choice IS 'The node of the flow that the caller chose last';
 COMMENT ON COLUMN calls.waited_ns IS 'From entering the queue to the answer or the end; null while waiting';
-COMMENT ON COLUMN calls.outcome IS 'answered: talked to an agent; abandoned: hung up while waiting; left_in_flow: hung up in the menu; system: ended by the system; fallback: left to the dialplan''s static fallback; rejected: no flow for the number; overflowed, timed_out: a queue''s rules led out of the centre; forwarded: talked at a number outside';
+COMMENT ON COLUMN calls.outcome IS 'answered: talked to an agent; abandoned: hung up while waiting; left_in_flow: hung up in the menu; system: ended by the system; fallback: left to the dialplan''s static fallback; rejected: no flow for the number; overflowed, timed_out: a queue''s rules led out of the centre; forwarded: talked at a number outside; voicemail: left a message';
 COMMENT ON COLUMN calls.ended_by IS 'outside: whoever the caller talked with at a number outside';
 COMMENT ON COLUMN calls.cause IS 'Q.850, 0 = unknown';
 COMMENT ON COLUMN calls.quarantined IS 'The program failed on this call and set it apart';
@@ -341,3 +341,21 @@ CREATE VIEW own_call_list AS
    FROM own_calls o
      LEFT JOIN people p ON p.node = o.node AND p.call_id = o.call;
 COMMENT ON VIEW own_call_list IS 'One row an agent''s own call, with the number of the other side';
+
+CREATE VIEW voicemails AS
+ SELECT r.node,
+    r.call,
+    c.queue,
+    instant(r.started_ns) AS left_at,
+    p.number AS caller_number,
+    p.name AS caller_name,
+    r.duration_ns::numeric / '1000000000'::numeric AS seconds,
+    r.state,
+    r.file,
+    r.error,
+    r.started_ns
+   FROM recordings r
+     JOIN calls c ON c.node = r.node AND c.call = r.call AND c.outcome = 'voicemail'::text
+     LEFT JOIN people p ON p.node = r.node AND p.call_id = r.call
+  WHERE r.recording ~~ '%.message.%'::text;
+COMMENT ON VIEW voicemails IS 'Messages that callers have left: when, in which queue, how long, in which file of the recordings';

@@ -26,6 +26,13 @@ def calls(state_dir: Path, since: str, until: str, form: Format) -> str:
     return report_text.calls_text(rows, form, _zone(state_dir), _width())
 
 
+def voicemails(state_dir: Path, since: str, until: str, form: Format) -> str:
+    """The messages that callers left within the range, as text. Raises ReportError, SettingsError."""
+    start, end = _range(state_dir, since, until)
+    rows = reports.voicemails(_database(state_dir), start, end)
+    return report_text.voicemails_text(rows, form, _zone(state_dir), _width())
+
+
 def queues(state_dir: Path, since: str, until: str, form: Format, by: reports.Period | None = None) -> str:
     """The queues' figures over the range, as text. Raises ReportError, SettingsError."""
     start, end = _range(state_dir, since, until)

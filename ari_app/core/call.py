@@ -14,7 +14,7 @@ from ari_app.core import messages as m
 from ari_app.core.definition import Target
 from ari_app.core.errors import IllegalMove
 
-CallState = Literal["ivr", "waiting", "offered", "talking", "forwarding", "forwarded", "ended"]
+CallState = Literal["ivr", "waiting", "offered", "talking", "forwarding", "forwarded", "message", "ended"]
 
 MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("ivr", m.NodeEntered): "ivr",
@@ -57,6 +57,9 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("forwarded", m.ForwardBridged): "forwarded",
     ("forwarded", m.ForwardLapsed): "ivr",
     ("forwarded", m.CallEnded): "ended",
+    ("ivr", m.MessageBegan): "message",
+    ("message", m.TimeoutRenewed): "message",
+    ("message", m.CallEnded): "ended",
 }
 """(state, event) -> state. A call being offered ends by ``OfferLapsed`` first, then ``CallEnded``.
 
@@ -171,6 +174,7 @@ class Call(Struct):
     onward: int = 0
     """How often the call was sent to a number outside; ``leg`` and ``bridge`` are that one's then."""
     forward_until_ns: int = 0
+    message_until_ns: int = 0
     held_ns: int = 0
     """Since when the agent's phone has the caller on hold; 0 = it has not."""
 
@@ -222,6 +226,9 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             _overflowed(call, event)
         case m.ForwardMade() | m.ForwardLapsed() | m.ForwardConnected() | m.ForwardBridged():
             _forwarded(call, event)
+        case m.MessageBegan():
+            call.recording, call.message_until_ns = event.recording, event.until_ns
+            call.then, call.playback = None, ""
         case m.TimeoutRenewed():
             call.renew_at_ns = event.renew_at_ns
         case m.OfferMade():

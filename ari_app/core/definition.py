@@ -100,8 +100,8 @@ class Relax(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a queue sends a caller on: exactly one of ``queue`` (the place is kept), ``flow`` (at
-    ``node``, or its start), ``number`` (over ``trunk``), ``fallback`` (the static one, voicemail among
-    them) and ``hangup``. ``sounds`` are said first."""
+    ``node``, or its start), ``number`` (over ``trunk``), ``voicemail`` (a message of at most
+    ``longest_s``), ``fallback`` (the static one) and ``hangup``. ``sounds`` are said first."""
 
     queue: str = ""
     flow: str = ""
@@ -113,6 +113,8 @@ class Target(Struct, frozen=True, forbid_unknown_fields=True):
     trunk: str = ""
     ring_s: float = 30.0
     """How long the number rings."""
+    voicemail: bool = False
+    longest_s: float = 120.0
     otherwise: Target | None = None
     """If nobody takes the call at the number; the static fallback if nothing is said."""
 

@@ -33,6 +33,7 @@ Outcome = Literal[
     "overflowed",
     "timed_out",
     "forwarded",
+    "voicemail",
 ]
 """``forwarded``: they talked at a number outside, where a queue's rules had sent the caller.
 ``overflowed`` and ``timed_out``: the queue's own rules led out of the centre (fallback, hang-up)."""

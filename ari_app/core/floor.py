@@ -22,9 +22,9 @@ from ari_app.core.errors import IllegalMove
 from ari_app.core.matcher import Matcher, Need, Rank
 from ari_app.core.stats import Stats
 
-CallDeadline = Literal["renew", "menu", "ring", "wait", "forward"]
+CallDeadline = Literal["renew", "menu", "ring", "wait", "forward", "message"]
 DeadlineKind = CallDeadline | Literal["wrap", "rest", "release", "session", "hours"]
-CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring", "wait", "forward")
+CALL_DEADLINES: tuple[DeadlineKind, ...] = ("renew", "menu", "ring", "wait", "forward", "message")
 OfWait = (
     m.NodeEntered
     | m.InputAwaited
@@ -37,6 +37,7 @@ OfWait = (
     | m.ForwardLapsed
     | m.ForwardConnected
     | m.ForwardBridged
+    | m.MessageBegan
     | m.TimeoutRenewed
     | m.JoinsEnded
 )
@@ -298,6 +299,8 @@ class Floor:
                 return 0
             if kind == "renew":
                 return call.renew_at_ns if call.state not in CONVERSING else 0
+            if kind == "message":
+                return call.message_until_ns
             if kind == "forward":
                 return call.forward_until_ns
             if kind == "menu":
@@ -486,6 +489,10 @@ class Floor:
         if isinstance(event, m.ForwardMade):
             self.onward[event.leg] = call.id
             self._at("forward", call.id)
+        elif isinstance(event, m.MessageBegan):
+            track = Track("caller", call.channel, event.file, at_ns)
+            self.state.recordings[event.recording] = Recording(event.recording, call.id, [track])
+            self._at("message", call.id)
         elif isinstance(event, m.ForwardLapsed):
             self.onward.pop(event.leg, None)
             self._at("renew", call.id)

@@ -7,7 +7,7 @@ not even while a menu waits for a key or if this program dies behind the prompt.
 
 from __future__ import annotations
 
-from ari_app.core import messages as m, onward, prefer, wait
+from ari_app.core import messages as m, onward, prefer, voicemail, wait
 from ari_app.core.call import OVERFLOW_NODE, Call
 from ari_app.core.definition import HangupNode, MenuNode, PlayNode, Queue, QueueNode, Target, seconds_ns
 from ari_app.core.floor import Floor
@@ -131,6 +131,9 @@ def queue(
 
 def go_on(floor: Floor, call: Call, now_ns: int, target: Target | None) -> m.Step:
     """A queue has sent the caller on to ``target``: first what there is to say."""
+    if target is not None and target.voicemail:
+        # No music behind the tone: it would speak into the message. A death there is a moment of silence.
+        return _prompt(floor, call, OVERFLOW_NODE, 1, voicemail.sounds(target), m.Step([], []), music="")
     if target is not None and target.sounds:
         return _prompt(floor, call, OVERFLOW_NODE, 1, target.sounds, m.Step([], []))
     return _follow(floor, call, target, now_ns)
@@ -143,6 +146,8 @@ def sent_on(call: Call) -> m.Outcome:
 
 def _follow(floor: Floor, call: Call, target: Target | None, now_ns: int) -> m.Step:
     """Where the overflow leads. What a new definition no longer has is replaced by the static fallback."""
+    if target is not None and target.voicemail:
+        return voicemail.begin(call, target, now_ns)
     if target is not None and target.number:
         return onward.dial(floor, call, target, now_ns)
     if target is not None and target.queue in floor.definition.queues:
@@ -214,10 +219,17 @@ def _menu_sounds(menu: MenuNode, attempt: int, step: m.Step) -> tuple[str, ...]:
 
 
 def _prompt(
-    floor: Floor, call: Call, node: str, attempt: int, sounds: tuple[str, ...], step: m.Step
+    floor: Floor,
+    call: Call,
+    node: str,
+    attempt: int,
+    sounds: tuple[str, ...],
+    step: m.Step,
+    *,
+    music: str = ENTRY_MUSIC,
 ) -> m.Step:
     visit = call.visit + 1
     playback = playback_id(floor, call.id, visit)
     step.events.append(m.NodeEntered(call.id, node, visit, attempt, playback))
-    step.effects.append(m.Play(call.channel, playback, sounds, ENTRY_MUSIC))
+    step.effects.append(m.Play(call.channel, playback, sounds, music))
     return step

@@ -80,6 +80,7 @@ from ari_app.core.messages import (
     MatchingHeld,
     MenuChosen,
     MenuMissed,
+    MessageBegan,
     NodeEntered,
     OfferDialled,
     OfferLapsed,
@@ -369,6 +370,7 @@ def _untold(
     | JoinsEnded
     | CallBridged
     | ForwardBridged
+    | MessageBegan
     | LegReleased
     | ReleaseAwaited
     | AgentRested
@@ -588,7 +590,7 @@ class _Book:
         call = self.state.calls.get(event.call)
         if call is None:
             return
-        sent_on = event.outcome in ("overflowed", "timed_out", "forwarded", "left_in_flow")
+        sent_on = event.outcome in ("overflowed", "timed_out", "forwarded", "voicemail", "left_in_flow")
         waited_ns = call.row.waited_ns if sent_on else event.waited_ns
         self.leave_queue(call, "abandoned" if event.outcome == "abandoned" else "lost", event.outcome)
         row = replace(

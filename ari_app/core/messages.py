@@ -237,6 +237,16 @@ class ForwardBridged(Event, frozen=True):
     call: str
 
 
+class MessageBegan(Event, frozen=True):
+    """The caller speaks a message into ``file`` until ``until_ns`` at most; ``queue`` sent them there."""
+
+    call: str
+    queue: str
+    recording: str
+    file: str
+    until_ns: int
+
+
 class TimeoutRenewed(Event, frozen=True):
     """The caller's absolute time-out was pushed on; next at ``renew_at_ns``."""
 
@@ -654,6 +664,7 @@ AnyEvent = (
     | ForwardLapsed
     | ForwardConnected
     | ForwardBridged
+    | MessageBegan
     | TimeoutRenewed
     | OfferMade
     | OfferDialled

@@ -8,7 +8,7 @@ still ring.
 
 from __future__ import annotations
 
-from ari_app.core import ivr, messages as m, onward, release, ringing
+from ari_app.core import ivr, messages as m, onward, release, ringing, voicemail
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call, Offer
 from ari_app.core.definition import Queue, seconds_ns
@@ -152,6 +152,8 @@ def caller_gone(
         reached: m.Outcome = "left_in_flow" if call.flow else "rejected"
         step.events.append(m.CallEnded(call.id, outcome or reached, by, "", "", 0, 0, cause))
         return step
+    if call.state == "message":
+        return voicemail.over(call, by, now_ns, cause=cause)
     if call.state in ("forwarding", "forwarded"):
         return onward.over(call, by, now_ns, cause=cause)
     _others_lapse(floor, call, step, "caller_gone", now_ns)
@@ -274,7 +276,7 @@ def wrap_up_over(floor: Floor, agent: Agent, by: str, now_ns: int) -> m.Step:
 # ---------------------------------------------------------------- recordings
 
 
-def recording_begun(floor: Floor, begun: m.RecordingBegun) -> m.Step:
+def recording_begun(floor: Floor, begun: m.RecordingBegun, now_ns: int) -> m.Step:
     """AMI's word on one track."""
     for recording in floor.state.recordings.values():
         for track in recording.tracks:
@@ -283,6 +285,9 @@ def recording_begun(floor: Floor, begun: m.RecordingBegun) -> m.Step:
             if begun.ok:
                 event = m.RecordingStarted(begun.call, recording.id, track.track, track.channel, track.file)
                 return m.Step([event], [])
+            call = floor.state.calls.get(begun.call)
+            if call is not None and call.state == "message":
+                return voicemail.failed(floor, call, recording.id, begun.error, now_ns)
             failed = m.RecordingFailed(begun.call, recording.id, f"{track.track}: {begun.error}", False)
             return m.Step([failed], [m.Alarm(begun.call, f"recording: {begun.error}")])
     return m.Step([], [])

@@ -83,7 +83,7 @@ class Stats(Struct):
     def _ended(self, event: m.CallEnded, at_ns: int, queue: Queue) -> None:
         waited_ns = self._waited_ns(event.call, event.waited_ns, at_ns)
         self.since.pop(event.call, None)
-        if not event.queue or event.outcome in ("overflowed", "timed_out", "forwarded"):
+        if not event.queue or event.outcome in ("overflowed", "timed_out", "forwarded", "voicemail"):
             return  # those were counted when the queue sent them on
         figures = self._of(event.queue)
         if event.outcome == "answered":

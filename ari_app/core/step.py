@@ -21,6 +21,7 @@ from ari_app.core import (
     ringing,
     routing,
     staff,
+    voicemail,
     wait,
     wrapup,
 )
@@ -105,7 +106,7 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
         case m.BridgeDone():
             return offers.bridge_done(floor, item, now_ns)
         case m.RecordingBegun():
-            return offers.recording_begun(floor, item)
+            return offers.recording_begun(floor, item, now_ns)
         case m.RecordingAssembled():
             return offers.recording_assembled(floor, item)
         case m.StepFailed():
@@ -166,6 +167,8 @@ def _digit(floor: Floor, item: m.DigitPressed, now_ns: int) -> m.Step:
     if item.channel in floor.by_leg:
         return offers.pressed(floor, item.channel, item.digit, now_ns)
     call = floor.call_of(item.channel)
+    if call is not None and call.state == "message" and item.digit == voicemail.END_KEY:
+        return voicemail.done(call, "caller", now_ns)
     if call is None or call.state != "ivr":
         return m.Step([], [])
     return ivr.digit(floor, call, item.digit, now_ns)
@@ -343,6 +346,8 @@ def _deadline(floor: Floor, item: m.DeadlinePassed, now_ns: int) -> m.Step:
             return m.Step([renewed], [m.SetAbsolute(call.channel, seconds)])
         if item.kind == "wait":
             return m.Step([wait.advance(call, offers.queue_of(floor, call.queue), now_ns)], [])
+        if item.kind == "message":
+            return voicemail.done(call, "system", now_ns)
         if item.kind == "forward":
             return onward.lapse(floor, call, "no_answer", now_ns)
         if item.kind == "menu":

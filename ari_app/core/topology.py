@@ -225,7 +225,7 @@ def resend(floor: Floor) -> list[m.AnyEffect]:
         effects.extend(m.StopPlay(p) for p in call.stale_prompts())
         if talking and call.held_ns:
             pass  # the music that Asterisk plays while the agent's phone holds: it must go on
-        elif talking:
+        elif talking or call.state == "message":
             effects.append(m.StopMusic(call.channel))
         elif call.state != "ivr":
             effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))

@@ -35,6 +35,9 @@ def caller(floor: Floor, key: str, now_ns: int) -> tuple[str, ...]:
     if call.state == "ivr":
         return (f"{key} is in the menu ({call.node or 'its beginning'}): it has not asked for an agent yet",)
     waited = duration(call.waited_ns(now_ns))
+    if call.state == "message":
+        left = duration(call.message_until_ns - now_ns)
+        return (f"{key} leaves a message, for up to {left} more, sent on by {call.queue}",)
     if call.state == "forwarding":
         left = duration(call.forward_until_ns - now_ns)
         return (f"{key} rings at a number outside for up to {left} more, sent on by {call.queue}",)

@@ -38,6 +38,7 @@ STATES: dict[str, str] = {
     "holiday": "closed for a holiday",
     "offered": "being offered",
     "ended": "ended",
+    "message": "leaving a message",
     "forwarding": "ringing at a number outside",
     "forwarded": "talking at a number outside",
 }
@@ -75,6 +76,7 @@ OUTCOMES: dict[m.Outcome, str] = {
     "overflowed": "sent on by the queue's rules",
     "timed_out": "sent on after the longest wait",
     "forwarded": "talked at a number outside",
+    "voicemail": "left a message",
 }
 
 GONE_ON: dict[OverflowReason, str] = {
@@ -235,6 +237,7 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             | m.ForwardLapsed()
             | m.ForwardConnected()
             | m.ForwardBridged()
+            | m.MessageBegan()
             | m.TimeoutRenewed()
             | m.CallerReleased()
             | m.CallQuarantined()
@@ -308,6 +311,7 @@ def _caller(
     | m.ForwardLapsed
     | m.ForwardConnected
     | m.ForwardBridged
+    | m.MessageBegan
     | m.TimeoutRenewed
     | m.CallerReleased
     | m.CallQuarantined,
@@ -337,6 +341,8 @@ def _caller(
             return _advanced(event)
         case m.CallOverflowed():
             return _overflowed(event)
+        case m.MessageBegan():
+            return f"leaves a message, {duration(event.until_ns - at_ns)} at most"
         case m.ForwardMade():
             return f"a number outside is rung over {event.target.trunk}"
         case m.ForwardLapsed():
@@ -375,6 +381,8 @@ def _target(target: Target) -> str:
         return f"queue {target.queue}, the place is kept"
     if target.flow:
         return f"flow {target.flow}" + (f', node "{target.node}"' if target.node else "")
+    if target.voicemail:
+        return "a message after the tone"
     if target.number:
         return f"a number outside, over {target.trunk}"
     return "the end of the call" if target.hangup else "the static fallback"

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ari_app.core.ledger import DecisionRow
 from ari_app.core.messages import Why
-from ari_app.store.reports import AgentLine, CallLine, QueueLine, from_ns
+from ari_app.store.reports import AgentLine, CallLine, QueueLine, VoicemailLine, from_ns
 from ari_app.store.safe_text import csv_cell, visible
 from ari_app.store.story import Story
 
@@ -167,6 +167,32 @@ def calls_text(
     ]
     elastic = ("number", "name", "queue", "agent")
     return _table(titles, lines, elastic, ("waited", "talk", "wrap-up"), width)
+
+
+def voicemails_text(
+    rows: Sequence[VoicemailLine], format_: Format = "table", zone: tzinfo = UTC, width: int = 150
+) -> str:
+    """The messages. Instants of the table are in ``zone``; CSV and JSON are UTC."""
+    if format_ == "csv":
+        return as_csv(rows, VoicemailLine)
+    if format_ == "json":
+        return as_json(rows)
+    if not rows:
+        return "No messages in this range.\n"
+    lines = [
+        (
+            f"{row.left_at.astimezone(zone):%Y-%m-%d %H:%M:%S}",
+            row.call,
+            row.caller_number or "",
+            row.caller_name or "",
+            row.queue,
+            _duration(row.seconds) if row.file else row.state,
+            row.file or row.error,
+        )
+        for row in rows
+    ]
+    titles = ("left", "call", "number", "name", "queue", "length", "file")
+    return _table(titles, lines, ("number", "name", "queue"), ("length",), width)
 
 
 def _outcome(row: CallLine) -> str:

@@ -33,6 +33,20 @@ class RangeError(ReportError):
     """The range of time cannot be understood."""
 
 
+class VoicemailLine(Struct, frozen=True):
+    """One message. ``file`` is relative to the recordings' folder, "" until it is ``finished``."""
+
+    call: str
+    left_at: datetime
+    queue: str
+    caller_number: str | None
+    caller_name: str | None
+    seconds: float
+    state: str
+    file: str
+    error: str
+
+
 class CallLine(Struct, frozen=True):
     """One call. Instants are UTC; durations in seconds; None: did not happen, or not yet.
 
@@ -142,6 +156,10 @@ SELECT call, opened_at, caller_number, caller_name, number, flow, choice, queue,
        entered_at, answered_at, ended_at, cause, adopted, quarantined
 FROM call_list WHERE opened_ns >= %(since)s AND opened_ns < %(until)s ORDER BY opened_ns, call"""
 
+_VOICEMAILS = """
+SELECT call, left_at, queue, caller_number, caller_name, seconds::float8, state, file, error
+FROM voicemails WHERE started_ns >= %(since)s AND started_ns < %(until)s ORDER BY started_ns, call"""
+
 _QUEUES = """
 WITH parts AS (SELECT * FROM unnest(%(starts)s::bigint[], %(ends)s::bigint[]) AS p(from_ns, to_ns)),
 figures AS (
@@ -236,6 +254,11 @@ def agents(dsn: str, since: datetime, until: datetime) -> list[AgentLine]:
 def calls(dsn: str, since: datetime, until: datetime) -> list[CallLine]:
     """The calls opened in the range, oldest first. Raises ``ReportError``."""
     return [CallLine(**row) for row in _query(dsn, _CALLS, since, until)]
+
+
+def voicemails(dsn: str, since: datetime, until: datetime) -> list[VoicemailLine]:
+    """The messages left in the range, oldest first. Raises ``ReportError``."""
+    return [VoicemailLine(**row) for row in _query(dsn, _VOICEMAILS, since, until)]
 
 
 def queues(

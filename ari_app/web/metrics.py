@@ -40,7 +40,7 @@ STATES: tuple[str, ...] = (
     "not_responding",
     "releasing",
 )
-CALL_STATES = ("ivr", "waiting", "offered", "talking", "forwarding", "forwarded")
+CALL_STATES = ("ivr", "waiting", "offered", "talking", "forwarding", "forwarded", "message")
 
 
 class Metrics:

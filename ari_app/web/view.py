@@ -252,6 +252,7 @@ def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
         "talking": 1,
         "forwarding": 1,
         "forwarded": 1,
+        "message": 1,
         "ivr": 2,
         "ended": 3,
     }

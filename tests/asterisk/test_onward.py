@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import wave
+from array import array
 from time import monotonic_ns
 
 from ari_app.deploy.ports import free_port
 
 from .centre import Centre, Plan
 from .harness import Account, Phone, Policy, answers, rejects, rings
+from .recording import Recording
 from .test_desks import RESTART
 
 OUTSIDE_HOST = "127.0.0.3"
@@ -22,6 +26,10 @@ number = "{NUMBER}"
 trunk = "outside"
 ring_s = 5
 otherwise = {{ queue = "support" }}
+[queues.nobody.overflow.crisis]
+voicemail = true
+longest_s = 30
+sounds = ["beep"]
 """,
     more=f"""
 [trunks.outside]
@@ -117,3 +125,33 @@ async def test_who_answers_outside_while_cordboard_is_dead_talks_after_its_resta
     await call.hang_up()
     await leg.gone()
     assert (await centre.row(call))["outcome"] == "forwarded"
+
+
+async def test_a_message_is_there_as_a_file_that_plays_although_cordboard_died(centre: Centre) -> None:
+    centre.expected_in_log = [*RESTART, "not active", '"event": "emergency switch"']
+    await asyncio.to_thread(centre.control.crisis, on=True, queue="nobody")
+    ann = await centre.caller("ann")
+    call = await ann.dial("400")
+    await call.answered()
+    await centre.call_is(call, "message")
+    key = await centre.id_of(call)
+    centre.kill_cordboard()
+    await centre.start_cordboard()
+    await centre.call_is(call, "message")
+    await call.press("#")
+    await call.gone()
+    await asyncio.to_thread(centre.control.crisis, on=False, queue="nobody")
+    row = await centre.row(call)
+    assert (row["outcome"], row["ended_by"], row["queue"]) == ("voicemail", "caller", "nobody")
+
+    async def finished() -> list[dict[str, object]]:
+        return await centre.ledger("SELECT * FROM voicemails WHERE call = %s AND state = 'finished'", key)
+
+    (message,) = await centre.until(finished, "the message is finished")
+    assert message["caller_number"] == ann.account.user
+    assert ann.tone is not None
+    with wave.open(str(centre.recordings / str(message["file"]))) as file:
+        assert (file.getnchannels(), file.getframerate()) == (1, 8000)
+        samples = array("h", file.readframes(file.getnframes()))
+    begins_s, ends_s = Recording(samples, samples).stretch_s("left", ann.tone)
+    assert ends_s - begins_s >= 1, "the message is what the caller said"

@@ -36,6 +36,16 @@ queues = ["sales"]
 endpoint = "sue"
 queues = ["support"]
 """,
+    "service": """
+[numbers]
+"200" = "service"
+[flows.service]
+start = "in"
+nodes.in = { kind = "queue", queue = "service" }
+[agents.sue]
+endpoint = "sue"
+queues = ["service"]
+""",
     "support": """
 [numbers]
 "200" = "support"
@@ -47,13 +57,20 @@ endpoint = "sue"
 queues = ["support"]
 """,
 }
-"""What stands elsewhere in the definition, by the first queue of the example."""
+"""What stands elsewhere in the definition."""
+MARKS = {
+    "sales": "[queues.sales]",
+    "support": "forwards_to",
+    "service": "voicemail = true",
+    "notes": "note_fields",
+}
+"""What tells an example from the others."""
 
 
 def example(tmp_path: Path, queue: str) -> Loaded:
-    (text,) = [e for e in EXAMPLES if re.search(r"\[queues\.(\w+)\]", e)[1] == queue]  # type: ignore[index]
+    (text,) = [e for e in EXAMPLES if MARKS[queue] in e]
     (tmp_path / "example.toml").write_text(text)
-    (tmp_path / "around.toml").write_text(AROUND[queue])
+    (tmp_path / "around.toml").write_text(AROUND["support" if queue == "notes" else queue])
     return load(tmp_path)
 
 
@@ -66,7 +83,8 @@ def reasons(pbx: Pbx) -> list[str]:
 
 
 def test_every_example_of_the_page_is_run() -> None:
-    assert len(EXAMPLES) == len(AROUND)
+    assert len(EXAMPLES) == len(MARKS)
+    assert [sum(mark in e for e in EXAMPLES) for mark in MARKS.values()] == [1] * len(MARKS)
 
 
 def test_sales_lets_nobody_wait_for_more_than_five_minutes(tmp_path: Path) -> None:
@@ -139,3 +157,19 @@ def test_support_sends_on_to_the_number_outside(tmp_path: Path) -> None:
         assert ann.state == "waiting"
         pbx.passes(seconds=10)
         assert ann.hears == outcome
+
+
+def test_a_message_can_be_left_when_the_service_is_closed(tmp_path: Path) -> None:
+    pbx = pbx_of(example(tmp_path, "service").definition)
+    pbx.centre.feed(m.HoursGiven({"office": (m.Boundary(START_NS, "closed"),)}))
+    ann = pbx.caller("ann").dials("200")
+    assert ann.hears == "prompt sorry vm-intro beep"
+    pbx.passes(seconds=7)
+    assert (ann.state, reasons(pbx)) == ("message", ["closed"])
+    pbx.passes(seconds=90)
+    assert pbx.outcomes() == ["voicemail"]
+
+
+def test_a_note_must_say_the_reason(tmp_path: Path) -> None:
+    support = example(tmp_path, "notes").definition.queues["support"]
+    assert (support.note_required, [*support.note_fields]) == (("reason",), ["reason", "solution", "next"])

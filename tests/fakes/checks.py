@@ -165,7 +165,8 @@ def at_rest(centre: Centre) -> None:
         _must(call is not None or channel.id in floor.state.sessions, f"{channel.id} is lost in Stasis")
         if call is not None:
             heard = pbx.hears(channel.id)
-            _must(bool(heard), f"{channel.id} ({call.state}) sits in silence")
+            speaks = call.state == "message"  # music would be heard in the message
+            _must(bool(heard) != speaks, f"{channel.id} ({call.state}): {heard or 'silence'}")
             talks = heard == ("music hold" if call.held_ns else "talk")
             _must(talks == (call.state in CONVERSING), f"{channel.id} ({call.state}): {heard}")
             _must(
@@ -230,7 +231,8 @@ def nobody_hung_up_on(centre: Centre) -> None:
         own_end = event.outcome in ("left_in_flow", "rejected") and event.by == "system"
         by_rule = event.outcome in ("overflowed", "timed_out") and not event.to_fallback
         outside = event.outcome == "forwarded" and event.by == "outside"
-        if talked or own_end or by_rule or outside:
+        message = event.outcome == "voicemail"
+        if talked or own_end or by_rule or outside or message:
             fair.add(channels[event.call])
     unfair = [c for c in centre.pbx.hung_up_by_us if c not in fair]
     _must(not unfair, f"hung up on {unfair}")

@@ -124,7 +124,10 @@ RULED = msgspec.structs.replace(
             max_wait_s=100,
             wrap_up="until_done",
             wrap_up_max_s=60,
-            overflow=Overflow(timeout=Target(fallback=True, sounds=("later",))),
+            overflow=Overflow(
+                timeout=Target(fallback=True, sounds=("later",)),
+                no_agents=Target(voicemail=True, longest_s=20),
+            ),
         ),
     },
     crisis=Crisis("crisis"),

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ari_app.core import messages as m
-from ari_app.core.definition import Definition, Queue
+from ari_app.core.definition import Definition, Queue, Target
 from ari_app.store.journal import Entry, Journal
-from ari_app.store.report_text import agents_text, calls_text, queues_text, story_text
+from ari_app.store.report_text import agents_text, calls_text, queues_text, story_text, voicemails_text
 from ari_app.store.reports import (
     RangeError,
     ReportError,
@@ -24,6 +24,7 @@ from ari_app.store.reports import (
     parts,
     queues,
     to_ns,
+    voicemails,
 )
 from ari_app.store.safe_text import csv_text
 from ari_app.store.story import call_story
@@ -378,3 +379,29 @@ def test_the_table_of_agents(books: tuple[str, Journal]) -> None:
     assert "occupancy" in text.splitlines()[0]
     assert text.splitlines()[2].split()[:3] == ["ann", "Ann", "2"]
     assert json.loads(agents_text(agents(books[0], SINCE, UNTIL), "json"))[0]["agent"] == "ann"
+
+
+def test_messages_are_listed_with_their_files(journal: Journal, dsn: str) -> None:
+    day = History().begins()
+    for call, ok in (("v1", True), ("v2", False)):
+        recording = f"{call}.message.1"
+        day.dials(call).passes(4).queues(call).passes(30)
+        day.says(m.CallOverflowed(call, "sales", "timeout", Target(voicemail=True), 30 * SECOND))
+        day.says(m.MessageBegan(call, "sales", recording, f"{recording}.caller.raw", 0))
+        day.says(m.RecordingStarted(call, recording, "caller", f"ch-{call}", f"{recording}.caller.raw"))
+        day.passes(12).says(m.CallEnded(call, "voicemail", "caller", "sales", "", 30 * SECOND, 0, 16))
+        if ok:
+            day.says(m.RecordingFinished(call, recording, f"{recording}.wav", 12 * SECOND))
+    append_all(journal, day)
+    journal.put_person("v1", "+4930111", "Ann")
+    ship_all(journal, dsn)
+    first, second = voicemails(dsn, SINCE, UNTIL)
+    assert (first.call, first.queue, first.caller_number, first.seconds, first.file) == (
+        *("v1", "sales", "+4930111", 12.0, "v1.message.1.wav"),
+    )
+    assert (second.state, second.file) == ("recording", "")
+    text = voicemails_text([first, second])
+    assert "v1.message.1.wav" in text
+    assert "No messages" in voicemails_text([])
+    (line, _) = queues(dsn, SINCE, UNTIL)
+    assert (line.offered, line.timed_out, line.lost) == (2, 2, 0)
