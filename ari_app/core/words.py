@@ -132,6 +132,10 @@ _QUIET = (
 
 def worth_showing(event: m.AnyEvent) -> bool:
     """Whether the event belongs into "what just happened" (a call's whole story shows all)."""
+    if isinstance(event, m.OfferMade):
+        return not event.why.decision  # told with the offer that has the reasons
+    if isinstance(event, m.OfferLapsed):
+        return event.reason != "answered_elsewhere"  # the answer is told
     return not isinstance(event, _QUIET)
 
 
@@ -395,7 +399,8 @@ def _offer(
         case m.OfferMade():
             attempt = f"offer {event.attempt}, " if event.attempt > 1 else ""
             limit = f"{attempt}for up to {duration(event.until_ns - at_ns)}"
-            return f"offered to {event.agent} ({limit}), {grounds(event.why)}"
+            to = ", ".join(event.why.rung) or event.agent
+            return f"offered to {to} ({limit}), {grounds(event.why)}"
         case m.OfferDialled():
             return f"Asterisk rings {event.agent}'s phone"
         case m.OfferRinging():

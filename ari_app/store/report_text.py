@@ -371,6 +371,8 @@ def _decision_line(row: DecisionRow, zone: tzinfo) -> str:
 
 def why_text(why: Why, agent: str) -> str:
     """Why this agent, in words."""
+    if why.decision:
+        return f"why: rung together with offer {why.decision}, which has the reasons"
     field = sorted(why.candidates, key=lambda candidate: candidate.rank)
     listed = ", ".join(f"{visible(c.agent, 80)} idle {_duration(c.idle_ns / 1e9)}" for c in field)
     others = ", ".join(f"{count} {state}" for state, count in sorted(why.not_eligible.items()))

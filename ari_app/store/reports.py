@@ -218,7 +218,7 @@ times AS (
 work AS (
   SELECT agent, count(*) AS offers,
          count(*) FILTER (WHERE result = 'answered') AS handled,
-         count(*) FILTER (WHERE result IN ('no_answer', 'unreachable', 'failed')) AS missed
+         count(*) FILTER (WHERE result IN ('no_answer', 'unreachable', 'failed', 'not_confirmed')) AS missed
   FROM decisions WHERE at_ns >= %(since)s AND at_ns < %(until)s GROUP BY agent),
 own AS (
   SELECT agent, count(*) FILTER (WHERE direction = 'out') AS own_out,

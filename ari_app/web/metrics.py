@@ -106,7 +106,8 @@ class Metrics:
                     self.offer.observe((at_ns - since_ns) / SECOND_NS)
             case m.OfferLapsed():
                 self.lapsed.labels(event.queue, event.reason).inc()
-                self._waits_ns[event.call] = at_ns
+                if event.reason != "answered_elsewhere":  # else the call waits no more
+                    self._waits_ns[event.call] = at_ns
             case m.ConnectFailed():
                 self._waits_ns[event.call] = at_ns
             case m.CallConnected():

@@ -7,6 +7,7 @@ import pytest
 
 from ari_app.core import messages as m, why, words
 from ari_app.core.definition import Phone
+from ari_app.web.view import Recent, build_view
 from tests.fakes.people import DEFINITION, RUNG, Caller, Pbx
 
 
@@ -57,6 +58,14 @@ def test_the_decision_is_one_and_names_all(pbx: Pbx) -> None:
     lines = why.caller(pbx.centre.live, first.call, pbx.asterisk.now_ns)
     assert [line.split(" rings at ")[1].split()[0] for line in lines[:3]] == ["bob", "eve", "max"]
     assert lines[3] == "whoever becomes free and qualifies is rung, too"
+    pbx.agent("max").answers()
+    shown = [
+        e
+        for e in pbx.centre.events()
+        if isinstance(e, m.OfferMade | m.OfferLapsed) and words.worth_showing(e)
+    ]
+    assert shown == [first]
+    assert words.describe(first, 0).startswith("offered to bob, eve, max (")
 
 
 def test_the_others_ring_on_until_the_winner_is_bridged(pbx: Pbx) -> None:
@@ -284,3 +293,19 @@ def test_auto_answer_is_asked_of_the_phone_that_has_it() -> None:
     waits(pbx)
     assert pbx.phone("bob-home").rings
     assert pbx.asterisk.auto_answer == ["bob"]
+
+
+def test_the_live_view_names_the_first_and_counts_the_others(pbx: Pbx) -> None:
+    for name in ("bob", "eve", "max"):
+        pbx.agent(name).signs_in()
+        pbx.passes(1)
+    waits(pbx)
+
+    def seen() -> tuple[str, bool]:
+        now_ns = pbx.asterisk.now_ns
+        (call,) = build_view(pbx.centre.live, Recent(), now_ns, lambda _: None, lambda _: {}).calls
+        return call.agent, call.ringing
+
+    assert seen() == ("bob and 2 more", True)
+    pbx.agent("eve").answers()
+    assert seen() == ("eve", False)
