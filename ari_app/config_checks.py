@@ -391,7 +391,7 @@ def _check_phones(draft: Draft, report: Report) -> None:
         each if isinstance(each, str) else each.phone
         for agent in draft.agents.values()
         for each in (*agent.phones, agent.phone)
-    }
+    } | {*draft.centre.desks}
     for name, phone in draft.phones.items():
         path = ("phones", name)
         _check_text(phone.caller_id, (*path, "caller_id"), report)

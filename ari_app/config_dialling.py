@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ari_app import dialling
-from ari_app.config_checks import NAME, NUMBER, meant, reference
+from ari_app.config_checks import ENDPOINT, NAME, NUMBER, meant, reference
+from ari_app.config_phones import written
 from ari_app.problems import Report
 from ari_app.toml_lines import KeyPath
 
@@ -40,12 +41,36 @@ def split(content: dict[str, Any], report: Report) -> tuple[dict[str, Any], dict
 
 def check(draft: Draft, report: Report) -> None:
     """Reports what leads nowhere, what is dialled for two things, and what is a trap in an emergency."""
+    _check_desks(draft, report)
     _check_emergency(draft, report)
     taken = _check_extensions(draft, report)
     _check_direct(draft, taken, report)
     for name, rule in draft.dialling.rules.items():
         _check_rule(draft, rule, ("dialling", "rules", name), report)
     _check_patterns(draft, report)
+
+
+def _check_desks(draft: Draft, report: Report) -> None:
+    own = {phone.phone or phone.endpoint for agent in draft.agents.values() for phone in written(agent)}
+    for index, desk in enumerate(draft.centre.desks):
+        path = ("centre", "desks", index)
+        phone = draft.phones.get(desk)
+        if not ENDPOINT.fullmatch(desk):
+            report.error(path, f"{desk!r} is no phone and no endpoint", 'write "desk1", or "201" of your PBX')
+        elif desk in own:
+            report.error(path, f"{desk!r} is an agent's own phone", "a desk is nobody's: name another phone")
+        elif phone is not None and phone.role != "agent":
+            report.error(
+                path, f"{desk!r} has the role {phone.role}", f'write role = "agent" in [phones.{desk}]'
+            )
+        elif desk in draft.centre.desks[:index]:
+            report.error(path, f"{desk!r} is named twice", "name each desk once")
+    if draft.centre.desks and not any(agent.extension for agent in draft.agents.values()):
+        report.warn(
+            ("centre", "desks"),
+            "nobody can sign in there: no agent has an extension to type",
+            'write extension = "21" for each agent',
+        )
 
 
 def _check_emergency(draft: Draft, report: Report) -> None:

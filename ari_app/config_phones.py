@@ -75,6 +75,8 @@ def check(draft: Draft, report: Report) -> None:
     for name, agent in draft.agents.items():
         path = ("agents", name)
         ways = [key for key in ("phone", "endpoint", "phones") if getattr(agent, key)]
+        if not ways and draft.centre.desks and agent.extension:
+            continue  # signs in at desks alone
         if len(ways) != 1:
             wrong = f"has both {' and '.join(ways)}" if ways else "has neither phone nor endpoint"
             right = "write phone (of [phones.*]), endpoint (of your own PBX) or phones (several of them)"

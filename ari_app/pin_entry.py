@@ -8,7 +8,7 @@ the verdict alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from ari_app.clock import Clock
@@ -50,11 +50,14 @@ class PinDesk:
         self._spawn = spawn
         self._is_private = is_private
         self._stop = stop
+        self._extensions: Mapping[str, str] = {}
+        """Extension -> agent, for who signs in at a desk."""
         self._entries: dict[str, _Entry] = {}
 
-    def use(self, book: PinBook) -> None:
-        """Check PINs by another book from now on."""
+    def use(self, book: PinBook, extensions: Mapping[str, str]) -> None:
+        """Check PINs by another book from now on; ``extensions``: agent -> theirs."""
         self._book = book
+        self._extensions = {extension: agent for agent, extension in extensions.items()}
 
     def ask(self, effect: m.AskPin) -> None:
         """Begin to collect on a channel; asked again, what was typed before is forgotten."""
@@ -93,6 +96,10 @@ class PinDesk:
         if self._entries.get(effect.channel) is not entry:
             return  # asked anew meanwhile
         del self._entries[effect.channel]
+        if not entry.agent:
+            found = self._extensions.get(entry.digits, "")
+            self._submit(m.AgentNamed(effect.channel, found, entered=bool(entry.digits)))
+            return
         if not entry.digits:
             self._submit(m.PinChecked(effect.channel, ok=False, entered=False))
             return

@@ -121,8 +121,8 @@ class Reloader:
         self._engine.submit(given)
         self._callers.use(new)
         self._lamps.use(on=new.site.sip.lamps)
-        self._translator.entries = entries(new)
-        self._pins.use(PinBook(new.site.pins, secrets.pins))
+        self._translator.entries = entries(new, self._engine.floor)
+        self._pins.use(PinBook(new.site.pins, secrets.pins), new.site.extensions)
         self.loaded = new
         for agent in sorted({*old.definition.agents} - {*new.definition.agents}):
             self._engine.submit(m.AgentAsked(agent, "sign_out", "removed", "reload"))
@@ -140,11 +140,13 @@ class Reloader:
             log.warning("agent's phone is not known to asterisk", source=source, error=str(error))
 
 
-def entries(loaded: Loaded) -> Entries:
+def entries(loaded: Loaded, floor: Floor) -> Entries:
     """What phones may dial, for who translates what Asterisk says of them."""
     site = loaded.site
     inside = {*site.extensions.values(), *(phone.extension for phone in site.phones.values())}
-    return Entries(loaded.definition, inside, site.dialling.emergency_numbers)
+    made = Entries(loaded.definition, inside, site.dialling.emergency_numbers)
+    made.sitter = lambda desk: floor.state.seats.get(desk, "")
+    return made
 
 
 def endpoints(loaded: Loaded) -> set[str]:
@@ -154,7 +156,8 @@ def endpoints(loaded: Loaded) -> set[str]:
     A mobile is heard of by its trunk.
     """
     phones = [phone for agent in loaded.definition.agents.values() for phone in agent.all_phones()]
-    return {f"endpoint:PJSIP/{loaded.site.dialled(phone.endpoint).rpartition('@')[2]}" for phone in phones}
+    names = {loaded.site.dialled(phone.endpoint).rpartition("@")[2] for phone in phones if phone.endpoint}
+    return {f"endpoint:PJSIP/{name}" for name in names.union(loaded.definition.centre.desks)}
 
 
 async def _in_time(commit: Awaitable[None]) -> None:

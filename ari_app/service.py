@@ -86,7 +86,8 @@ class Service:
             lambda channel: codes.is_private(floor, channel),
             self._run_effect,
         )
-        self._translator = Translator(entries(loaded), self._people.arriving, self._pins.take)
+        self._pins.use(PinBook(loaded.site.pins, secrets.pins), loaded.site.extensions)
+        self._translator = Translator(entries(loaded, floor), self._people.arriving, self._pins.take)
         self._link = AriLink(
             AriSettings(
                 base_url=settings.ari_url,

@@ -69,7 +69,7 @@ def _phones(
     """Agents' phones, all of one agent together."""
     found: dict[str, PhoneAt] = {}
     for endpoint in endpoints:
-        agent = entries.agents.get(endpoint.resource)
+        agent = entries.agent_of(endpoint.resource)
         if agent is None:
             continue
         there, before = endpoint.state != OFFLINE, found.get(agent, PhoneAt(False))
@@ -112,5 +112,5 @@ def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:
         return ChannelSeen(channel.id, role, up, in_stasis)
     arrival = entries.arrival(channel)
     if isinstance(arrival, CodeDialled):
-        return ChannelSeen(channel.id, role, up, in_stasis, "", arrival.action, arrival.agent)
+        return ChannelSeen(channel.id, role, up, in_stasis, "", arrival.action, arrival.agent, arrival.desk)
     return ChannelSeen(channel.id, role, up, in_stasis, arrival.number, left=context == LEFT_CONTEXT)

@@ -67,8 +67,11 @@ class Entries:
             phone.endpoint: key
             for key, agent in definition.agents.items()
             for phone in agent.all_phones()
-            if not phone.mobile
+            if not phone.mobile and phone.endpoint
         }
+        self.desks = frozenset(definition.centre.desks)
+        self.sitter: Callable[[str], str] = lambda desk: ""
+        """Who is signed in at a desk at this instant, "" = nobody."""
         codes = definition.codes
         self.codes: Mapping[str, m.Action] = {
             codes.sign_in: "sign_in",
@@ -79,9 +82,15 @@ class Entries:
             codes.wrap_up: "wrap_up",
         }
 
+    def agent_of(self, endpoint: str) -> str | None:
+        """Whose phone an endpoint is; of a desk, who sits there."""
+        if endpoint in self.desks:
+            return self.sitter(endpoint) or None
+        return self.agents.get(endpoint)
+
     def agent_at(self, channel: ari.Channel) -> str | None:
         """The agent at whose phone a channel is that Cordboard did not make."""
-        return None if LEG_MARK in channel.id else self.agents.get(endpoint_of(channel.name))
+        return None if LEG_MARK in channel.id else self.agent_of(endpoint_of(channel.name))
 
     def own_call(self, channel: ari.Channel) -> m.OwnCall | None:
         """What is counted of a channel at an agent's phone; None: a code, or a call to the centre."""
@@ -107,7 +116,9 @@ class Entries:
         dialled = channel.dialplan.exten
         action = self.codes.get(dialled)
         if action is not None:
-            return m.CodeDialled(channel.id, self.agents.get(endpoint_of(channel.name), ""), action)
+            phone = endpoint_of(channel.name)
+            desk = phone if phone in self.desks else ""
+            return m.CodeDialled(channel.id, self.agent_of(phone) or "", action, desk)
         return m.CallArrived(channel.id, dialled if dialled in self.numbers else "", adopted)
 
 
@@ -178,7 +189,7 @@ class Translator:
     def _phone(self, endpoint: ari.Endpoint) -> m.PhoneSeen | None:
         # A phone that has just registered was heard of this moment. Asterisk dials it, but calls its endpoint
         # offline until it answers an OPTIONS, and says so again with each of its channels.
-        agent = self.entries.agents.get(endpoint.resource)
+        agent = self.entries.agent_of(endpoint.resource)
         if agent is None:
             return None
         there = endpoint.state != OFFLINE or bool(self._contacts.get(endpoint.resource))

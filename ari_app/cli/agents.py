@@ -92,6 +92,8 @@ def state_cell(agent: AgentView) -> Text:
 def detail(agent: AgentView, now_ns: int) -> str:
     """What the state alone does not say: a reason, a rest, a wish for later, a locked PIN."""
     parts = [agent.reason] if agent.reason else []
+    if agent.desk:
+        parts.append(f"at {agent.desk}")
     if agent.wrap_until_ns > now_ns:
         parts.append(f"{_whole(agent.wrap_until_ns - now_ns)} left")
     if agent.rests_until_ns > now_ns:

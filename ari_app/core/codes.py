@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ari_app.core import ivr, messages as m, wrapup
+from msgspec.structs import replace
+
+from ari_app.core import desks, ivr, messages as m, wrapup
 from ari_app.core.agent import ON_CALL, Agent
 from ari_app.core.definition import seconds_ns
 from ari_app.core.floor import Floor, Session
 
+ASK_WHO = ("agent-user",)
+WRONG_WHO = ("agent-incorrect", "agent-user")
+TAKEN = ("extension", "is-in-use", "vm-goodbye")
 ASK_PIN = ("agent-pass",)
 WRONG_PIN = ("agent-incorrect", "agent-pass")
 GOODBYE = ("vm-goodbye",)
@@ -28,7 +33,7 @@ CONFIRMATIONS: dict[m.Action, tuple[str, ...]] = {
 }
 REFUSED = ("sorry",)
 CHOOSE = ("beep",)
-Stage = Literal["pin", "confirm", "choose"]
+Stage = Literal["agent", "pin", "confirm", "choose"]
 PAUSE_BY_CODE = "feature code"
 
 
@@ -71,6 +76,8 @@ def dialled(floor: Floor, code: m.CodeDialled, now_ns: int) -> m.Step:
     agent = floor.state.agents.get(code.agent)
     if code.channel in floor.state.sessions:
         return m.Step([], [])
+    if code.desk and code.action == "sign_in":
+        return _ask_who(floor, code, now_ns)
     if agent is None:
         return m.Step([], [m.Hangup(code.channel)])
     opened = m.SessionOpened(code.channel, agent.id, code.action)
@@ -80,6 +87,32 @@ def dialled(floor: Floor, code: m.CodeDialled, now_ns: int) -> m.Step:
     if code.action in floor.definition.codes.ask_pin:
         return _ask(floor, session, ASK_PIN, m.Step([opened], []), now_ns)
     return _confirm(floor, session, agent, m.Step([opened], []), now_ns)
+
+
+def _ask_who(floor: Floor, code: m.CodeDialled, now_ns: int) -> m.Step:
+    """At a desk anybody may sign in: first they type their extension."""
+    session = Session(code.channel, "", code.action, code.desk)
+    opened = m.SessionOpened(code.channel, "", code.action, code.desk)
+    return _ask(floor, session, ASK_WHO, m.Step([opened], []), now_ns, "agent")
+
+
+def named(floor: Floor, item: m.AgentNamed, now_ns: int) -> m.Step:
+    """Whoever signs in at a desk has said who they are; the PIN comes next."""
+    session = floor.state.sessions.get(item.channel)
+    if session is None or session.stage != "agent":
+        return m.Step([], [])
+    agent = floor.state.agents.get(item.agent)
+    if agent is None:
+        if not item.entered or session.visit >= floor.definition.codes.pin_attempts:
+            return _tell(floor, session, GOODBYE, m.Step([], []), now_ns)
+        return _ask(floor, session, WRONG_WHO, m.Step([], []), now_ns, "agent")
+    step = m.Step([m.SessionNamed(item.channel, agent.id)], [])
+    session = replace(session, agent=agent.id)
+    if agent.locked_until_ns > now_ns:
+        return _tell(floor, session, LOCKED, step, now_ns)
+    if session.action in floor.definition.codes.ask_pin:
+        return _ask(floor, session, ASK_PIN, step, now_ns)
+    return _confirm(floor, session, agent, step, now_ns)
 
 
 def pin_checked(floor: Floor, verdict: m.PinChecked, now_ns: int) -> m.Step:
@@ -102,7 +135,7 @@ def pin_checked(floor: Floor, verdict: m.PinChecked, now_ns: int) -> m.Step:
     if locked_ns:
         step.effects.append(m.Alarm("", f"PIN of agent {agent.id} locked after {failures} failures"))
         return _tell(floor, session, LOCKED, step, now_ns)
-    if session.visit >= codes.pin_attempts:
+    if session.visit - session.named_at >= codes.pin_attempts:
         return _tell(floor, session, GOODBYE, step, now_ns)
     return _ask(floor, session, WRONG_PIN, step, now_ns)
 
@@ -129,15 +162,20 @@ def close(session: Session, reason: str) -> m.Step:
 def resume_sessions(floor: Floor) -> list[m.AnyEffect]:
     """After a restart: what the shell has to take up again for phones that were typing a PIN."""
     return [
-        m.AskPin(s.channel, s.agent, s.until_ns, s.playback)
+        m.AskPin(s.channel, s.agent if s.stage == "pin" else "", s.until_ns, s.playback)
         for s in floor.state.sessions.values()
-        if s.stage == "pin"
+        if s.stage in ("agent", "pin")
     ]
 
 
 def _confirm(floor: Floor, session: Session, agent: Agent, step: m.Step, now_ns: int) -> m.Step:
     if session.action in ("done", "wrap_up"):
         return _wrap_up(floor, session, agent, step, now_ns)
+    if session.action == "sign_in":
+        moved = desks.sit_down(floor, session, agent)
+        if moved is None:
+            return _tell(floor, session, TAKEN, step, now_ns)
+        step.events.extend(moved)
     reason = PAUSE_BY_CODE if session.action == "pause" else ""
     step.events.extend(act(agent, session.action, reason, "feature code"))
     return _tell(floor, session, CONFIRMATIONS[session.action], step, now_ns)
@@ -194,14 +232,23 @@ def _carry_out(
     return _tell(floor, session, said, step, now_ns)
 
 
-def _ask(floor: Floor, session: Session, sounds: tuple[str, ...], step: m.Step, now_ns: int) -> m.Step:
+def _ask(
+    floor: Floor,
+    session: Session,
+    sounds: tuple[str, ...],
+    step: m.Step,
+    now_ns: int,
+    stage: Literal["agent", "pin"] = "pin",
+) -> m.Step:
     if session.playback:
         step.effects.append(m.StopPlay(session.playback))
     until_ns = now_ns + seconds_ns(floor.definition.codes.pin_timeout_s)
-    moved = _moved(floor, session, "pin", until_ns)
+    moved = _moved(floor, session, stage, until_ns)
     step.events.append(moved)
     step.effects.append(m.Play(session.channel, moved.playback, sounds, ""))
-    step.effects.append(m.AskPin(session.channel, session.agent, until_ns, moved.playback))
+    step.effects.append(
+        m.AskPin(session.channel, session.agent if stage == "pin" else "", until_ns, moved.playback)
+    )
     return step
 
 

@@ -237,6 +237,9 @@ class Codes(Struct, frozen=True, forbid_unknown_fields=True):
     pin_lock_after: int = 5
     pin_lock_s: float = 900.0
     pin_timeout_s: float = 10.0
+    desk_taken: Literal["refuse", "sign_out"] = "refuse"
+    """Who signs in at a desk where somebody is signed in: is told so, or the other one is signed out.
+    Nobody is signed out who is on a call or not yet done with one."""
 
 
 class Centre(Struct, frozen=True, forbid_unknown_fields=True):
@@ -246,6 +249,8 @@ class Centre(Struct, frozen=True, forbid_unknown_fields=True):
     """How callers' numbers are written nationally: "49", with ``national_prefix`` before the area code."""
     national_prefix: str = "0"
     international_prefix: str = "00"
+    desks: tuple[str, ...] = ()
+    """Phones (of ours, or endpoints of the PBX) at which any agent may sign in."""
     absolute_timeout_s: int = 120
     """A caller whom no program has looked after for so long is taken to the static fallback by
     Asterisk itself (``TIMEOUT(absolute)``); renewed at half of it while Cordboard lives."""

@@ -116,6 +116,8 @@ class ToFallback(Effect, frozen=True):
 class AskPin(Effect, frozen=True):
     """Collect a PIN on ``channel`` in the shell until ``until_ns``; the outcome is ``PinChecked``.
 
+    Without an ``agent`` it is their extension that is asked for; the outcome is ``AgentNamed``.
+
     The first key silences ``playback``, the prompt that asks for it.
     """
 

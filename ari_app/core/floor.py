@@ -17,7 +17,7 @@ from msgspec import Struct
 from ari_app.core import agent as agents, call as calls, messages as m, staff, strategies
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call, CallState, Leg
-from ari_app.core.definition import Definition, Queue, Strategy
+from ari_app.core.definition import Agent as Written, Definition, Phone, Queue, Strategy
 from ari_app.core.errors import IllegalMove
 from ari_app.core.matcher import Matcher, Need, Rank
 from ari_app.core.stats import Stats
@@ -86,11 +86,13 @@ OfRest = (
     | m.OwnCallBegan
     | m.OwnCallAnswered
     | m.OwnCallEnded
+    | m.AgentSeated
     | m.AgentAltered
     | m.HoursSet
     | m.HoursTurned
     | m.CrisisSwitched
     | m.SessionOpened
+    | m.SessionNamed
     | m.SessionMoved
     | m.SessionClosed
     | m.RecordingStarted
@@ -117,7 +119,10 @@ class Session(Struct):
     channel: str
     agent: str
     action: m.Action
-    stage: Literal["pin", "confirm", "choose"] = "pin"
+    desk: str = ""
+    named_at: int = 0
+    """The number of prompts before it was known who dials."""
+    stage: Literal["agent", "pin", "confirm", "choose"] = "pin"
     visit: int = 0
     playback: str = ""
     until_ns: int = 0
@@ -185,6 +190,8 @@ class State(Struct):
     """Queue -> the agent who was offered its latest call: the memory of round robin."""
     hours: dict[str, tuple[m.Boundary, ...]] = {}
     opening: dict[str, Opening] = {}
+    seats: dict[str, str] = {}
+    """Desk -> the agent who is signed in there."""
     own: dict[str, Own] = {}
     """Channel -> the agent's own call."""
     crisis: dict[str, Crisis] = {}
@@ -367,9 +374,11 @@ class Floor:
                 self._quarantine(event, at_ns)
             case m.AgentAltered():
                 self._alter(event)
+            case m.AgentSeated():
+                self._seat(self.state.agents[event.agent].id, event.desk)
             case m.HoursSet() | m.HoursTurned() | m.CrisisSwitched():
                 self._evolve_rules(event, at_ns)
-            case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
+            case m.SessionOpened() | m.SessionNamed() | m.SessionMoved() | m.SessionClosed():
                 self._evolve_session(event)
             case m.OwnCallBegan() | m.OwnCallAnswered() | m.OwnCallEnded():
                 self._evolve_own(event)
@@ -415,7 +424,7 @@ class Floor:
         before = self.definition.agents.get(event.agent)
         if before is None:  # at work, but no longer in the files: what they serve is of no matter
             return
-        after = staff.effective(self.state.definition, self.state.overrides, event.agent)
+        after = self._effective(event.agent)
         agents_now = {**self.definition.agents, event.agent: after}
         self.definition = msgspec.structs.replace(self.definition, agents=agents_now)
         for queue in {*before.queues, *after.queues}:
@@ -424,6 +433,30 @@ class Floor:
                 members = sorted([*members, event.agent], key=lambda a: self.order[a])
             self.members[queue] = members
         self.matcher.alter(self.definition, event.agent)
+
+    def desk_of(self, agent: str) -> str:
+        """The desk where the agent is signed in; "" = none."""
+        return next((desk for desk, sitter in self.state.seats.items() if sitter == agent), "")
+
+    def _seat(self, agent: str, desk: str) -> None:
+        self.state.seats = {d: sitter for d, sitter in self.state.seats.items() if sitter != agent}
+        if desk:
+            self.state.seats[desk] = agent
+        self._redefine(agent)
+
+    def _effective(self, name: str) -> Written:
+        """One agent as they are now: with what supervisors changed, at the desk where they sit."""
+        written = staff.effective(self.state.definition, self.state.overrides, name)
+        desk = self.desk_of(name)
+        if not desk:
+            return written
+        at_desk = (Phone(desk),)
+        return msgspec.structs.replace(written, endpoint=desk, phones=at_desk, ring="at_once")
+
+    def _redefine(self, name: str) -> None:
+        if name in self.state.definition.agents:
+            agents_now = {**self.definition.agents, name: self._effective(name)}
+            self.definition = msgspec.structs.replace(self.definition, agents=agents_now)
 
     def _evolve_rules(self, event: m.HoursSet | m.HoursTurned | m.CrisisSwitched, at_ns: int) -> None:
         state = self.state
@@ -443,6 +476,10 @@ class Floor:
 
     def _membership(self) -> None:
         self.definition = staff.merged(self.state.definition, self.state.overrides)
+        desks = self.definition.centre.desks
+        self.state.seats = {desk: agent for desk, agent in self.state.seats.items() if desk in desks}
+        for sitter in self.state.seats.values():
+            self._redefine(sitter)
         known = self.definition.agents
         self.members = {queue: [] for queue in self.state.definition.queues}
         for key, agent in known.items():
@@ -624,12 +661,21 @@ class Floor:
                 self._at("rest", agent.id)
             case _:
                 pass
+        leaves = isinstance(event, m.AgentSignedOut | m.AgentFreed) and agent.state == "signed_out"
+        if leaves and self.desk_of(agent.id):
+            self._seat(agent.id, "")
         self._sync(agent)
 
-    def _evolve_session(self, event: m.SessionOpened | m.SessionMoved | m.SessionClosed) -> None:
+    def _evolve_session(
+        self, event: m.SessionOpened | m.SessionNamed | m.SessionMoved | m.SessionClosed
+    ) -> None:
         match event:
             case m.SessionOpened():
-                self.state.sessions[event.channel] = Session(event.channel, event.agent, event.action)
+                opened = Session(event.channel, event.agent, event.action, event.desk)
+                self.state.sessions[event.channel] = opened
+            case m.SessionNamed():
+                session = self.state.sessions[event.channel]
+                session.agent, session.named_at = event.agent, session.visit
             case m.SessionMoved():
                 session = self.state.sessions[event.channel]
                 session.stage, session.visit = event.stage, event.visit

@@ -51,6 +51,16 @@ class CodeDialled(Input, frozen=True):
     channel: str
     agent: str
     action: Action
+    desk: str = ""
+    """The phone, if it is a desk: who signs in there says who they are."""
+
+
+class AgentNamed(Input, frozen=True):
+    """Who signs in at a desk has typed their extension; ``agent`` "" = nobody has it."""
+
+    channel: str
+    agent: str
+    entered: bool = True
 
 
 class HoursGiven(Input, frozen=True):
@@ -270,6 +280,7 @@ AnyInput = (
     | DefinitionGiven
     | CallArrived
     | CodeDialled
+    | AgentNamed
     | HoursGiven
     | CrisisAsked
     | AgentSkillsChanged

@@ -44,6 +44,7 @@ from ari_app.core.messages import (
     AgentPaused,
     AgentRested,
     AgentResumed,
+    AgentSeated,
     AgentSignedIn,
     AgentSignedOut,
     AgentStateName,
@@ -103,6 +104,7 @@ from ari_app.core.messages import (
     ReleaseAwaited,
     SessionClosed,
     SessionMoved,
+    SessionNamed,
     SessionOpened,
     TimeoutRenewed,
     WaitAdvanced,
@@ -377,6 +379,7 @@ def _untold(
     | WaitAdvanced
     | WrapUpRequested
     | WrapUpExtended
+    | AgentSeated
     | AgentAltered
     | HoursSet
     | HoursTurned
@@ -385,6 +388,7 @@ def _untold(
     | PinAccepted
     | AgentUnlocked
     | SessionOpened
+    | SessionNamed
     | SessionMoved
     | SessionClosed,
 ) -> None:

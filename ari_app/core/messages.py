@@ -57,6 +57,7 @@ from ari_app.core.inputs import (
     LOST as LOST,
     UNSEEN as UNSEEN,
     AgentAsked as AgentAsked,
+    AgentNamed as AgentNamed,
     AgentSkillsChanged as AgentSkillsChanged,
     AnyInput as AnyInput,
     BridgeDone as BridgeDone,
@@ -552,6 +553,14 @@ class OwnCallEnded(Event, frozen=True):
     unseen: bool = False
 
 
+class AgentSeated(Event, frozen=True):
+    """The agent is rung at ``desk`` from now on ("" = at their own phones), until they are signed out."""
+
+    agent: str
+    desk: str
+    by: str
+
+
 class AgentAltered(Event, frozen=True):
     """A supervisor's skills and queues for this agent from now on; None = as in the files."""
 
@@ -604,13 +613,21 @@ class SessionOpened(Event, frozen=True):
     channel: str
     agent: str
     action: Action
+    desk: str = ""
+
+
+class SessionNamed(Event, frozen=True):
+    """Who signs in at a desk said who they are."""
+
+    channel: str
+    agent: str
 
 
 class SessionMoved(Event, frozen=True):
     """``visit`` numbers the prompts of the session; ``until_ns`` limits the stage."""
 
     channel: str
-    stage: Literal["pin", "confirm", "choose"]
+    stage: Literal["agent", "pin", "confirm", "choose"]
     visit: int
     playback: str
     until_ns: int
@@ -699,6 +716,7 @@ AnyEvent = (
     | OwnCallBegan
     | OwnCallAnswered
     | OwnCallEnded
+    | AgentSeated
     | AgentAltered
     | HoursSet
     | HoursTurned
@@ -707,6 +725,7 @@ AnyEvent = (
     | PinAccepted
     | AgentUnlocked
     | SessionOpened
+    | SessionNamed
     | SessionMoved
     | SessionClosed
     | RecordingStarted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ari_app.core import messages as m, policy, staff, wrapup
+from ari_app.core import desks, messages as m, policy, staff, wrapup
 from ari_app.core.floor import Floor
 
 
@@ -19,5 +19,7 @@ def refusal(floor: Floor, item: m.AgentAsked | m.AgentSkillsChanged | m.CrisisAs
                 return f"the definition has no agent {item.agent}"
             action: wrapup.Wish = "done" if item.action == "done" else "wrap_up"
             return wrapup.problem(floor, agent, action, item.disposition)
+        case m.AgentAsked(action="sign_in") if not desks.has_phone(floor, item.agent):
+            return f"{item.agent} has no phone of their own: they sign in at a desk, by the feature code"
         case _:
             return ""

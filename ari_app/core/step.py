@@ -11,6 +11,7 @@ from typing import assert_never
 
 from ari_app.core import (
     codes,
+    desks,
     ivr,
     messages as m,
     offers,
@@ -79,6 +80,8 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             return _digit(floor, item, now_ns)
         case m.PromptEnded():
             return _prompt_ended(floor, item, now_ns)
+        case m.AgentNamed():
+            return codes.named(floor, item, now_ns)
         case m.PinChecked():
             return codes.pin_checked(floor, item, now_ns)
         case m.PhoneSeen() | m.OtherCallSeen():
@@ -180,6 +183,8 @@ def _asked(floor: Floor, item: m.AgentAsked, now_ns: int) -> m.Step:
         return m.Step([], [])
     if item.action in ("done", "wrap_up"):
         return wrapup.asked(floor, agent, item.action, item.disposition, item.by, now_ns)
+    if item.action == "sign_in" and not desks.has_phone(floor, agent.id):
+        return m.Step([], [])
     return m.Step(codes.act(agent, item.action, item.reason, item.by), [])
 
 

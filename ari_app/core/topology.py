@@ -37,6 +37,8 @@ class ChannelSeen(Struct, frozen=True):
     code: m.Action | None = None
     agent: str = ""
     """The agent at whose phone a caller's channel sits, if any."""
+    desk: str = ""
+    """That phone, if it is a desk."""
     left: bool = False
     """A caller whose agent hung up while nobody watched: the dialplan plays them music meanwhile."""
 
@@ -109,7 +111,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         if seen.id in known_now or not seen.in_stasis:
             continue
         if seen.role == "caller" and seen.code is not None:
-            found.append(m.CodeDialled(seen.id, seen.agent, seen.code))
+            found.append(m.CodeDialled(seen.id, seen.agent, seen.code, seen.desk))
         elif seen.role == "caller":
             found.append(m.CallArrived(seen.id, seen.number, adopted=True))
     return found

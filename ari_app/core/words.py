@@ -123,6 +123,7 @@ _QUIET = (
     | m.AgentRested
     | m.PinAccepted
     | m.SessionOpened
+    | m.SessionNamed
     | m.SessionMoved
     | m.SessionClosed
     | m.RecordingStarted
@@ -268,13 +269,16 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             return _let_go(event, at_ns)
         case m.AgentSignedIn() | m.AgentSignedOut() | m.AgentPaused() | m.AgentResumed() | m.AgentRested():
             return _wish(event)
+        case m.AgentSeated():
+            where = f"at {event.desk}" if event.desk else "at their own phone"
+            return f"{event.agent} sits {where} ({printable(event.by, 80)})"
         case m.PhoneChanged():
             return _phone(event)
         case m.OwnCallBegan() | m.OwnCallAnswered() | m.OwnCallEnded():
             return _own(event)
         case m.PinRefused() | m.PinAccepted() | m.AgentUnlocked():
             return _pin(event, at_ns)
-        case m.SessionOpened() | m.SessionMoved() | m.SessionClosed():
+        case m.SessionOpened() | m.SessionNamed() | m.SessionMoved() | m.SessionClosed():
             return _session(event)
         case m.RecordingStarted() | m.RecordingFailed() | m.RecordingFinished():
             return _recording(event)
@@ -561,12 +565,20 @@ def _pin(event: m.PinRefused | m.PinAccepted | m.AgentUnlocked, at_ns: int) -> s
             return f"{event.agent}'s PIN is unlocked{_by(event.by)}"
 
 
-def _session(event: m.SessionOpened | m.SessionMoved | m.SessionClosed) -> str:
+def _session(event: m.SessionOpened | m.SessionNamed | m.SessionMoved | m.SessionClosed) -> str:
     match event:
+        case m.SessionOpened(agent=""):
+            return f"the desk {event.desk} dialled the feature code to {ACTIONS[event.action]}"
+        case m.SessionNamed():
+            return f"it is {event.agent} who dialled"
         case m.SessionOpened():
             return f"{event.agent}'s phone dialled the feature code to {ACTIONS[event.action]}"
         case m.SessionMoved():
-            said = {"pin": "asked for the PIN", "choose": "asked what came of the call"}
+            said = {
+                "agent": "asked who it is",
+                "pin": "asked for the PIN",
+                "choose": "asked what came of the call",
+            }
             return f"the phone is {said.get(event.stage, 'told the result')}"
         case m.SessionClosed():
             return f"feature code finished: {printable(event.reason, 80)}"

@@ -150,7 +150,8 @@ def _template(name: str) -> str:
 
 
 def _endpoints(loaded: Loaded) -> set[str]:
-    return {phone.endpoint for agent in loaded.definition.agents.values() for phone in agent.all_phones()}
+    phones = [phone for agent in loaded.definition.agents.values() for phone in agent.all_phones()]
+    return {phone.endpoint for phone in phones if phone.endpoint}.union(loaded.definition.centre.desks)
 
 
 def _endpoint(name: str) -> str:

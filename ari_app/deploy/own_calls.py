@@ -61,7 +61,9 @@ def _emergency(site: Site, part: Part) -> Iterator[str]:
 def _extensions(definition: Definition, site: Site, part: Part) -> Iterator[str]:
     ring_s = site.dialling.ring_s
     for agent, extension in site.extensions.items():
-        phones = [p for p in definition.agents[agent].all_phones() if not p.mobile]
+        phones = [p for p in definition.agents[agent].all_phones() if p.endpoint and not p.mobile]
+        if not phones:
+            continue  # is at desks alone
         device = "&".join(f"PJSIP/{phone.endpoint}" for phone in phones)
         yield part("own-extension.conf", extension=extension, device=device, ring_s=ring_s)
     for name, phone in site.phones.items():

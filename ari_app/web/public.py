@@ -63,6 +63,8 @@ class Agent(Struct, frozen=True):
     misses: int
     handled: int
     pin_locked_until: Instant | None
+    desk: str | None = None
+    """The desk where the agent is signed in; null: at their own phone, or signed out."""
 
 
 class QueueDay(Struct, frozen=True):
@@ -199,6 +201,7 @@ def one_agent(a: AgentView) -> Agent:
         misses=a.misses,
         handled=a.handled,
         pin_locked_until=_optional(a.locked_until_ns),
+        desk=a.desk or None,
     )
 
 

@@ -126,6 +126,8 @@ class AgentView(Struct, frozen=True):
     locked_until_ns: int
     reachable: bool = True
     """Whether a call could ring at the agent's phone, in whatever state the agent is."""
+    desk: str = ""
+    """The desk where the agent is signed in, if it is not their own phone."""
 
     def goal(self) -> str:
         """The state that counts for a wish: the present one, or the one to come after the call."""
@@ -217,6 +219,7 @@ def build_view(
         line.sort(key=Call.line_key)
     positions = {call.id: place for line in lines.values() for place, call in enumerate(line, 1)}
     queues = [*floor.definition.queues, *(q for q in lines if q not in floor.definition.queues)]
+    desks = {agent: desk for desk, agent in state.seats.items()}
     return View(
         stamp=recent.count,
         at_ns=now_ns,
@@ -229,7 +232,10 @@ def build_view(
             _call(call, positions.get(call.id, 0), people, attributes(call.id))
             for call in _in_order(floor, positions)
         ),
-        agents=tuple(_agent(a, floor.definition.agents.get(a.id), now_ns) for a in state.agents.values()),
+        agents=tuple(
+            _agent(a, floor.definition.agents.get(a.id), now_ns, desks.get(a.id, ""))
+            for a in state.agents.values()
+        ),
         happenings=recent.happenings(),
         crisis=tuple(
             CrisisView(queue, switch.since_ns, printable(switch.by, NAME_LIMIT))
@@ -241,7 +247,9 @@ def build_view(
 def build_agent(floor: Floor, name: str, now_ns: int) -> AgentView | None:
     """One agent of the picture, for who needs no more than that."""
     agent = floor.state.agents.get(name)
-    return None if agent is None else _agent(agent, floor.definition.agents.get(name), now_ns)
+    if agent is None:
+        return None
+    return _agent(agent, floor.definition.agents.get(name), now_ns, floor.desk_of(name))
 
 
 def _in_order(floor: Floor, positions: dict[str, int]) -> list[Call]:
@@ -327,7 +335,7 @@ def _rung(call: Call) -> str:
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)
 
 
-def _agent(agent: Agent, definition: AgentDefinition | None, now_ns: int) -> AgentView:
+def _agent(agent: Agent, definition: AgentDefinition | None, now_ns: int, desk: str) -> AgentView:
     return AgentView(
         agent=agent.id,
         name=printable(definition.name, NAME_LIMIT) if definition else agent.id,
@@ -346,4 +354,5 @@ def _agent(agent: Agent, definition: AgentDefinition | None, now_ns: int) -> Age
         pin_failures=agent.pin_failures,
         locked_until_ns=agent.locked_until_ns if agent.locked_until_ns > now_ns else 0,
         reachable=agent.reachable,
+        desk=desk,
     )

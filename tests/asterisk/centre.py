@@ -92,6 +92,7 @@ class Plan:
     more: str = ""
     """Further tables, as TOML."""
     service_level_s: float = 20.0
+    desks: tuple[str, ...] = ()
     lamps: bool = False
     of_agent: Mapping[str, str] = field(default_factory=dict)
     """Agent -> further keys of theirs, as TOML."""
@@ -99,7 +100,11 @@ class Plan:
     def toml(self) -> str:
         parts = [
             _CENTRE.format(
-                plan=self, record=str(self.record).lower(), lamps=str(self.lamps).lower(), host=PROVIDER_HOST
+                plan=self,
+                record=str(self.record).lower(),
+                lamps=str(self.lamps).lower(),
+                desks=json.dumps(self.desks),
+                host=PROVIDER_HOST,
             )
         ]
         for agent in self.agents:
@@ -108,6 +113,7 @@ class Plan:
             parts.append(f'[agents.{agent}]\nname = "{agent.title()}"\n{device}\n{queues}')
             parts.append(self.of_agent.get(agent, ""))
             parts.append(f'[phones.{agent}]\nrole = "agent"')
+        parts += [f'[phones.{desk}]\nrole = "agent"' for desk in self.desks]
         parts += [f'[phones.{caller}]\nrole = "caller"' for caller in self.callers]
         return "\n".join([*parts, self.more])
 
@@ -115,6 +121,7 @@ class Plan:
 _CENTRE = """
 [centre]
 absolute_timeout_s = {plan.absolute_timeout_s}
+desks = {desks}
 [numbers]
 "100" = "main"
 "200" = "straight"

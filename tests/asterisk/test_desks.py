@@ -14,6 +14,7 @@ PROVIDER = ("127.0.0.3", free_port("udp"))
 """A provider through whom agents dial out; the centre's callers come by another one."""
 PLAN = Plan(
     agents=("alice", "bob"),
+    desks=("desk1", "desk2"),
     of_agent={"alice": 'extension = "21"', "bob": 'extension = "22"\ndirect = "+4930722"'},
     lamps=True,
     service_level_s=1.0,
@@ -285,3 +286,43 @@ async def test_lamps_are_right_after_a_restart_of_either_side(centre: Centre) ->
     await bob.is_told("21", "confirmed")
     await call.hang_up()
     await bob.is_told("21", "terminated")
+
+
+# ---------------------------------------------------------------- hot desks
+
+
+async def sits_down(centre: Centre, phone: Phone, extension: str, agent: str) -> None:
+    """*11, the extension and the PIN, at a desk."""
+    call = await centre.dial_code(phone, "*11", "")
+    await call.press(f"{extension}#")
+    await asyncio.sleep(0.2)
+    await call.press(f"{centre.pin(agent)}#")
+    await call.gone()
+
+
+async def test_an_agent_is_rung_at_the_desk_where_they_signed_in(centre: Centre) -> None:
+    centre.expected_in_log = RESTART
+    desk1 = await centre.room.phone("desk1", centre.account("desk1"), register=True)
+    desk2 = await centre.room.phone("desk2", centre.account("desk2"), register=True)
+    ann = await centre.caller("ann")
+    await sits_down(centre, desk1, "22", "bob")
+    assert (await centre.agent_is("bob", "ready")).desk == "desk1"
+    await sits_down(centre, desk1, "21", "alice")  # taken: refused
+    assert (await centre.agent_view("alice")).state == "signed_out"
+    centre.kill_cordboard()
+    await centre.start_cordboard()
+    assert (await centre.agent_is("bob", "ready")).desk == "desk1"
+    call = await ann.dial("250")
+    await hears(call, desk1)
+    await call.hang_up()
+    await centre.agent_is("bob", "ready")
+    await sits_down(centre, desk2, "22", "bob")
+    assert (await centre.agent_is("bob", "ready")).desk == "desk2"
+    call = await ann.dial("250")
+    await hears(call, desk2)
+    own = await desk1.dial("112")  # nobody sits there, and help passes all the same
+    await own.hang_up()
+    await call.hang_up()
+    assert "at desk2" in await centre.command("agents")
+    await centre.act("bob", "sign_out")
+    assert (await centre.agent_is("bob", "signed_out")).desk == ""

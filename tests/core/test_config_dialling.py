@@ -64,6 +64,10 @@ def problems(tmp_path: Path, text: str) -> list[str]:
         ("[dialling.rules]\nfar = 1", "dialling.rules.far", "a table"),
         ('[dialling.rules."x y"]', "dialling.rules.x y", "no name"),
         ('[phones.eve]\nextension = "22"', "phones.eve.extension", "extension of bob too"),
+        ('[centre]\ndesks = ["bob"]', "centre.desks[0]", "own phone"),
+        ('[centre]\ndesks = ["x;y"]', "centre.desks[0]", "no phone"),
+        ('[centre]\ndesks = ["x", "x"]', "centre.desks[1]", "twice"),
+        ('[phones.eve]\nrole = "caller"\n[centre]\ndesks = ["eve"]', "centre.desks[0]", "role"),
         ('[phones.eve]\nextension = "2a"', "phones.eve.extension", "no extension"),
     ],
 )

@@ -63,6 +63,7 @@ class Channel:
     number: str = ""
     code: m.Action | None = None
     agent: str = ""
+    desk: str = ""
     up: bool = False
     music: str = ""
     playbacks: list[Playback] = field(default_factory=list)
@@ -154,7 +155,8 @@ class FakeAsterisk:
         """What REST shows at this instant."""
         channels = {
             c.id: ChannelSeen(
-                c.id, c.role, c.up, c.where == "stasis", self._known(c), c.code, c.agent, c.where == "left"
+                *(c.id, c.role, c.up, c.where == "stasis", self._known(c), c.code, c.agent, c.desk),
+                left=c.where == "left",
             )
             for c in self.channels.values()
             if c.role != "caller" or c.where != "ringing"
@@ -169,7 +171,9 @@ class FakeAsterisk:
 
     # ------------------------------------------------------------ what people do
 
-    def call_in(self, channel: str, number: str, code: m.Action | None = None, agent: str = "") -> None:
+    def call_in(
+        self, channel: str, number: str, code: m.Action | None = None, agent: str = "", desk: str = ""
+    ) -> None:
         """A phone dials in: the entry extension answers, starts music, sets the time-out, enters Stasis."""
         self.channels[channel] = Channel(
             channel,
@@ -182,6 +186,7 @@ class FakeAsterisk:
             music=ENTRY_MUSIC,
             absolute_ns=self.now_ns + ABSOLUTE_S * SECOND_NS,
         )
+        self.channels[channel].desk = desk
         self._try_stasis(self.channels[channel])
 
     def press(self, channel: str, digit: str) -> None:
@@ -192,6 +197,12 @@ class FakeAsterisk:
         """The shell's collector compares a PIN that was typed (nothing, if no collector runs)."""
         if self.pins_asked.pop(channel, None) is not None:
             self._answer(channel, m.PinChecked(channel, ok, entered))
+
+    def type_extension(self, channel: str, agent: str) -> None:
+        """The shell's collector looks an extension up ("" = nobody has it)."""
+        if self.pins_asked.get(channel) == "":
+            del self.pins_asked[channel]
+            self._answer(channel, m.AgentNamed(channel, agent))
 
     def hang_up(self, channel: str) -> None:
         """The phone behind the channel says BYE."""
@@ -295,7 +306,7 @@ class FakeAsterisk:
         if c.role == "agent":
             return m.LegAnswered(c.id)
         if c.code is not None:
-            return m.CodeDialled(c.id, c.agent, c.code)
+            return m.CodeDialled(c.id, c.agent, c.code, c.desk)
         return m.CallArrived(c.id, self._known(c))
 
     def _leave_for_fallback(self, c: Channel) -> None:
