@@ -107,6 +107,9 @@ class Recovery:
             found = ringing.find(floor, leg)
             if found is not None and found[2].until_ns <= soon_ns:
                 return True
+            outside = floor.forwarded_by(leg)
+            if outside is not None and outside.forward_until_ns <= soon_ns:
+                return True
         return False
 
 

@@ -47,6 +47,7 @@ class AnythingHappens(RuleBasedStateMachine):
 
     @initialize(at_work=st.booleans())
     def a_day_begins(self, at_work: bool) -> None:
+        self.pbx.asterisk.phones[OUTSIDE] = Phone("answers", 1)
         if at_work:
             for agent in ("bob", "eve", "max"):
                 self.pbx.asterisk.phones[agent] = Phone("answers", 1)

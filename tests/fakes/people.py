@@ -33,6 +33,7 @@ from ari_app.core.definition import (
     Relax,
     Target,
 )
+from ari_app.core.floor import CONVERSING
 from tests.fakes import checks
 from tests.fakes.centre import Centre
 from tests.fakes.pbx import Broken, FakeAsterisk, Phone, PhoneMood
@@ -261,7 +262,7 @@ class Pbx:
                 centre.feed(m.AgentAsked(name, "resume"))
             self.passes(seconds=30)
             for call in list(centre.live.state.calls.values()):
-                if call.state == "talking" and call.channel in self.asterisk.channels:
+                if call.state in CONVERSING and call.channel in self.asterisk.channels:
                     self.asterisk.hang_up(call.channel)
             self.settle()
         checks.at_rest(centre)
