@@ -204,17 +204,20 @@ class AmiAdapter:
             raise AmiDown(f"AMI {name}: not connected to Asterisk; nothing was sent")
         return await _run(self._protocol, name, limit_s, values)
 
-    async def mix_monitor_start(self, channel: str, file: str, options: str = "D") -> str:
+    async def mix_monitor_start(
+        self, channel: str, file: str, options: str = "D", variable: str = "CORDBOARD_MIXMONITOR"
+    ) -> str:
         """Record a channel (its name or unique id) into `file`; returns the id that `mix_monitor_stop` needs.
 
-        `options` as in `core show application MixMonitor`; the `i` that asks for the id is added.
+        `options` as in `core show application MixMonitor`; the `i` that asks for the id is added;
+        the channel's `variable` then holds it.
         """
-        for what, text in (("file", file), ("options", options)):
+        for what, text in (("file", file), ("options", options), ("variable", variable)):
             # The action joins them by commas into the application's arguments, the last a shell command.
             if "," in text:
                 raise AmiInjection(f"MixMonitor {what}: a comma would start the next argument")
         answer = await self.action(
-            "MixMonitor", Channel=channel, File=file, Options=f"{options}i(CORDBOARD_MIXMONITOR)"
+            "MixMonitor", Channel=channel, File=file, Options=f"{options}i({variable})"
         )
         if "MixMonitorID" not in answer:
             raise AmiError("AMI MixMonitor: started, but the answer holds no MixMonitorID")

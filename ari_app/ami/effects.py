@@ -21,6 +21,7 @@ from ari_app.core import messages as m
 log = structlog.get_logger(__name__)
 
 MONITOR_VARIABLE = "CORDBOARD_MIXMONITOR"
+"""With the recording's own number behind it: a channel may have had several monitors."""
 PATIENCE_S = 30.0
 """How long a recording may wait for AMI to come back before it is called failed."""
 AGAIN_S = 0.25
@@ -29,6 +30,12 @@ WRITTEN_S = 1.0
 TIMEOUT_VARIABLE = "TIMEOUT(absolute)"
 TIMEOUT_PATIENCE_S = 2.0
 """How long a time-out may wait for AMI; after a start, AMI is there a few milliseconds after ARI."""
+
+
+def monitor_variable(name: str) -> str:
+    """Where a channel keeps its monitor's id, by the recording (``X.rec.3``) or a track's file of it."""
+    number = name.partition(".rec.")[2].partition(".")[0]
+    return f"{MONITOR_VARIABLE}_{number}"
 
 
 class Recorder:
@@ -58,12 +65,14 @@ class Recorder:
             self._done(effect, str(error))
 
     async def stop(self, effect: m.StopRecord) -> None:
-        """Stop the channel's monitor, if one runs. A failure only leaves files that nobody asks for."""
+        """Stop the recording's monitor on the channel, if it runs, and remove its files; submitted as
+        ``RecordingDropped``. A failure only leaves files that nobody asks for."""
         async with self._turn(effect.channel):
             await self._stop(effect)
         await asyncio.sleep(WRITTEN_S)
         for file in effect.files:
             (self._folder / file).unlink(missing_ok=True)
+        self._submit(m.RecordingDropped(effect.call, effect.recording))
 
     def _turn(self, channel: str) -> asyncio.Lock:
         return self._turns.setdefault(channel, asyncio.Lock())
@@ -72,34 +81,36 @@ class Recorder:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while True:
-                    if await self._stopped(effect.channel):
+                    if await self._stopped(effect.channel, monitor_variable(effect.recording)):
                         return
                     await asyncio.sleep(AGAIN_S)
         except (TimeoutError, AmiProblem) as error:
             log.debug("recording not stopped", channel=effect.channel, error=str(error))
 
-    async def _stopped(self, channel: str) -> bool:
+    async def _stopped(self, channel: str, variable: str) -> bool:
         try:
-            answer = await self._ami.action("Getvar", Channel=channel, Variable=MONITOR_VARIABLE)
+            answer = await self._ami.action("Getvar", Channel=channel, Variable=variable)
             if monitor := answer.get("Value"):
                 await self._ami.mix_monitor_stop(channel, monitor)
-                await self._ami.action("Setvar", Channel=channel, Variable=MONITOR_VARIABLE, Value="")
+                await self._ami.action("Setvar", Channel=channel, Variable=variable, Value="")
         except (AmiDown, AmiLost, AmiTimedOut):
             return False  # a caller who waits must not be recorded: again
         return True
 
     async def _begin(self, effect: m.Record, *, verify: bool) -> bool:
         try:
-            if not (verify and await self._runs(effect.channel)):
-                await self._ami.mix_monitor_start(effect.channel, str(self._folder / effect.file))
+            variable = monitor_variable(effect.file)
+            if not (verify and await self._runs(effect.channel, variable)):
+                file = str(self._folder / effect.file)
+                await self._ami.mix_monitor_start(effect.channel, file, variable=variable)
         except (AmiDown, AmiLost, AmiTimedOut) as error:
             log.debug("ami away, the recording waits", channel=effect.channel, error=str(error))
             return False
         self._submit(m.RecordingBegun(effect.call, effect.channel, ok=True))
         return True
 
-    async def _runs(self, channel: str) -> bool:
-        answer = await self._ami.action("Getvar", Channel=channel, Variable=MONITOR_VARIABLE)
+    async def _runs(self, channel: str, variable: str) -> bool:
+        answer = await self._ami.action("Getvar", Channel=channel, Variable=variable)
         return bool(answer.get("Value"))
 
     def _done(self, effect: m.Record, error: str) -> None:

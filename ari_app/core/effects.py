@@ -86,8 +86,13 @@ class Record(Effect, frozen=True):
 
 
 class StopRecord(Effect, frozen=True):
-    """Stop the recording of one channel that goes on living: no talk came of it. ``files`` go."""
+    """Stop a recording on a channel that goes on living: no talk came of it. ``files`` go.
 
+    Its outcome is ``RecordingDropped``; until that came it is sent again after a restart.
+    """
+
+    call: str
+    recording: str
     channel: str
     files: tuple[str, ...] = ()
 

@@ -148,6 +148,8 @@ class Recording(Struct):
     call: str
     tracks: list[Track]
     ended: bool = False
+    dropped: bool = False
+    """No talk came of it: it is stopped, and its files go."""
 
 
 class Opening(Struct, frozen=True):
@@ -574,7 +576,7 @@ class Floor:
                 self._at("renew", call.id)
                 self._at("ring", call.id)
                 if isinstance(event, m.ConnectFailed):
-                    self._recording_over(call.id)
+                    self._recording_over(call.id, dropped=True)
             case m.CallConnected():
                 self.matcher.leave(call.id)  # others may ring on, but no more join
                 if call.offers:
@@ -615,9 +617,9 @@ class Floor:
         self.state.closing[call.channel] = call.id
         self._recording_over(call.id)
 
-    def _recording_over(self, call: str) -> None:
-        for recording in [r for r in self.state.recordings.values() if r.call == call]:
-            recording.ended = True
+    def _recording_over(self, call: str, *, dropped: bool = False) -> None:
+        for recording in [r for r in self.state.recordings.values() if r.call == call and not r.ended]:
+            recording.ended, recording.dropped = True, dropped
 
     def _record(self, call: Call, event: m.CallConnected, at_ns: int) -> None:
         rec = event.recording

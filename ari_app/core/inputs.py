@@ -243,6 +243,13 @@ class RecordingBegun(Input, frozen=True):
     error: str = ""
 
 
+class RecordingDropped(Input, frozen=True):
+    """A recording of which no talk came is stopped, and its files are gone."""
+
+    call: str
+    recording: str
+
+
 class RecordingAssembled(Input, frozen=True):
     """The call's raw tracks were joined to one file (relative name), or could not be."""
 
@@ -303,6 +310,7 @@ AnyInput = (
     | BridgeDone
     | RecordingBegun
     | RecordingAssembled
+    | RecordingDropped
     | StepFailed
     | LinkFailed
     | Recovered

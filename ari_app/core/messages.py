@@ -87,6 +87,7 @@ from ari_app.core.inputs import (
     PromptEnded as PromptEnded,
     RecordingAssembled as RecordingAssembled,
     RecordingBegun as RecordingBegun,
+    RecordingDropped as RecordingDropped,
     Recovered as Recovered,
     StepFailed as StepFailed,
 )

@@ -126,9 +126,9 @@ def _never_bridged(floor: Floor, call: Call, error: str, now_ns: int, *, leg_gon
     step.effects.append(m.SetAbsolute(call.channel, floor.definition.centre.absolute_timeout_s))
     step.effects.append(m.StartMusic(call.channel, ivr.music_of(floor, call.queue)))
     if call.recording:
-        step.events.append(m.RecordingFailed(call.id, call.recording, "never bridged", True))
         # The wait is nobody's to record.
-        step.effects.append(m.StopRecord(call.channel, track_files(call.recording)))
+        files = track_files(call.recording)
+        step.effects.append(m.StopRecord(call.id, call.recording, call.channel, files))
     if leg_gone:
         agent = floor.state.agents[call.agent]
         step.events.append(m.LegReleased(agent.id, call.leg))
@@ -280,7 +280,12 @@ def recording_begun(floor: Floor, begun: m.RecordingBegun, now_ns: int) -> m.Ste
     """AMI's word on one track."""
     for recording in floor.state.recordings.values():
         for track in recording.tracks:
-            if recording.call != begun.call or track.channel != begun.channel or track.confirmed:
+            if (
+                recording.dropped
+                or recording.call != begun.call
+                or track.channel != begun.channel
+                or track.confirmed
+            ):
                 continue
             if begun.ok:
                 event = m.RecordingStarted(begun.call, recording.id, track.track, track.channel, track.file)
@@ -307,10 +312,24 @@ def assemble(recording: Recording) -> m.Assemble:
     return m.Assemble(recording.call, recording.id, tracks)
 
 
+def drop(recording: Recording) -> m.StopRecord:
+    """Stop a recording of which no talk came; the caller, who waits on, is its first track."""
+    files = tuple(track.file for track in recording.tracks)
+    return m.StopRecord(recording.call, recording.id, recording.tracks[0].channel, files)
+
+
+def recording_dropped(floor: Floor, done: m.RecordingDropped) -> m.Step:
+    """The shell stopped it and removed its files."""
+    recording = floor.state.recordings.get(done.recording)
+    if recording is None or not recording.dropped:
+        return m.Step([], [])
+    return m.Step([m.RecordingFailed(recording.call, recording.id, "never bridged", True)], [])
+
+
 def recording_assembled(floor: Floor, done: m.RecordingAssembled) -> m.Step:
     """The shell joined the tracks of the call's ended recording, or could not."""
     for recording in floor.state.recordings.values():
-        if recording.call == done.call and recording.ended:
+        if recording.call == done.call and recording.ended and not recording.dropped:
             if done.ok:
                 event = m.RecordingFinished(done.call, recording.id, done.file, done.duration_ns)
                 return m.Step([event], [])

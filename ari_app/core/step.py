@@ -110,6 +110,8 @@ def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
             return offers.bridge_done(floor, item, now_ns)
         case m.RecordingBegun():
             return offers.recording_begun(floor, item, now_ns)
+        case m.RecordingDropped():
+            return offers.recording_dropped(floor, item)
         case m.RecordingAssembled():
             return offers.recording_assembled(floor, item)
         case m.StepFailed():
@@ -284,6 +286,7 @@ def _assemblies(floor: Floor, gone: str) -> list[m.AnyEffect]:
         offers.assemble(recording)
         for recording in floor.state.recordings.values()
         if recording.ended
+        and not recording.dropped
         and any(track.channel == gone for track in recording.tracks)
         and not offers.being_written(floor, recording, but=gone)
     ]

@@ -234,6 +234,9 @@ def resend(floor: Floor) -> list[m.AnyEffect]:
         else:  # behind a prompt that still runs, too: we may have died between the two
             effects.append(m.StartMusic(call.channel, ivr.ENTRY_MUSIC))
     for recording in floor.state.recordings.values():
+        if recording.dropped:
+            effects.append(offers.drop(recording))
+            continue
         if recording.ended:
             if not offers.being_written(floor, recording):
                 effects.append(offers.assemble(recording))

@@ -174,17 +174,7 @@ class Checker:
         """Recordings not yet assembled are files that are still written."""
         if self.apart_nodes:
             return []  # the journal that knew what to make of them is set apart
-        left = [path.name for path in self._tracks() if path not in self.tracks]
-        if not left or len(self.world.outages) == self.first_outage:
-            return left
-        # Who dies within a second of a talk that never was leaves its raw tracks: docs/reliability.md.
-        failed = {
-            row["recording"]
-            for row in await self.world.centre.ledger(
-                "SELECT recording FROM recordings WHERE state = 'failed'"
-            )
-        }
-        return [name for name in left if name.rsplit(".", 2)[0] not in failed]
+        return [path.name for path in self._tracks() if path not in self.tracks]
 
     # ------------------------------------------------------------ the ledger
 

@@ -342,6 +342,26 @@ async def test_hang_up_meanwhile_ends_the_talk_after_the_restart(desk: Desk, who
     assert board.agent() == "wrap_up"
 
 
+async def test_killed_after_an_answer_that_led_to_no_talk_leaves_no_recording(desk: Desk) -> None:
+    board = desk.cordboard()
+    await board.start()
+    _, (_, call), leg = await ringing(desk, board)
+    board.signal(signal.SIGSTOP)  # it learns of both at once
+    await leg.answer()
+    await asyncio.sleep(0.3)
+    await leg.hang_up()
+    await until(lambda: len(desk.channels()) == 1, "the leg is gone")
+    board.signal(signal.SIGCONT)
+    await board.decides(m.ConnectFailed)
+    await away(board, 0)  # before the files are removed, a second after the monitor is stopped
+    failed = await board.decides(m.RecordingFailed)
+    assert (failed.error, failed.final) == ("never bridged", True)
+    left = [path.name for path in (desk.stack.state_dir / "recordings").glob("*.raw")]
+    assert left == []
+    assert call.up
+    assert "MixMonitor" not in desk.rx("core show channels verbose")
+
+
 async def test_caller_whose_agent_hung_up_meanwhile_gets_to_the_fallback_and_stays_there(desk: Desk) -> None:
     board = desk.cordboard()
     await board.start()

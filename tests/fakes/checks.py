@@ -173,6 +173,8 @@ def at_rest(centre: Centre) -> None:
                 bool(channel.absolute_ns) == (call.state not in CONVERSING),
                 f"{channel.id}: absolute time-out",
             )
+    dropped = [r.id for r in floor.state.recordings.values() if r.dropped]
+    _must(not dropped, f"never stopped: {dropped}")
     _must(same(Floor.restore(floor.dump()), floor), "a snapshot is not the floor")
 
 

@@ -488,7 +488,9 @@ class FakeAsterisk:
 
     def _stop_record(self, effect: m.StopRecord) -> None:
         if (found := self.channels.get(effect.channel)) is not None:
-            found.recording.clear()
+            found.recording.difference_update(effect.files)
+        self.files.difference_update(effect.files)
+        self._answer(effect.recording, m.RecordingDropped(effect.call, effect.recording))
 
     def _record(self, effect: m.Record) -> None:
         found = self.channels.get(effect.channel)
