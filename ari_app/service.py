@@ -226,9 +226,11 @@ class Service:
 
     async def _remember(self, dsn: str) -> None:
         """Keep in mind who spoke with whom."""
-        from ari_app.store import memory  # late: a restart owes its time to the callers
 
         def page(since_ns: int, before_ns: int) -> list[tuple[str, str, int, int]]:
+            # In this thread: on the loop, the driver's import held up all calls (2.6 s on a busy machine).
+            from ari_app.store import memory
+
             try:
                 return memory.spoke(dsn, since_ns, before_ns)
             except memory.MemoryUnavailable as error:
