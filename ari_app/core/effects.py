@@ -52,10 +52,10 @@ class Originate(Effect, frozen=True):
     call: str
     queue_name: str
     timeout_s: int
+    caller: str
     shown: str = ""
     """The caller id to show instead, to a number outside (``endpoint``: number@trunk)."""
     auto_answer: bool = False
-    caller: str = ""
 
 
 class Hangup(Effect, frozen=True):

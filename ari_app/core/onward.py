@@ -26,7 +26,7 @@ def dial(floor: Floor, call: Call, target: Target, now_ns: int) -> m.Step:
     # The centre's own number is shown: a trunk need not take the caller's, and it is nobody's business.
     shown = f'"{name}" <{call.number}>'
     ring_s = int(target.ring_s) + RING_GRACE_S
-    ring = m.Originate(leg, endpoint, call.id, name, ring_s, shown, caller=call.channel)
+    ring = m.Originate(leg, endpoint, call.id, name, ring_s, call.channel, shown)
     return m.Step([made], [m.StartMusic(call.channel, ivr.music_of(floor, call.queue)), ring])
 
 

@@ -90,7 +90,7 @@ def begin(
         leg, until_ns = f"{call.id}.offer.{attempt}", now_ns + seconds_ns(queue.ring_timeout_s)
         made = m.OfferMade(call.id, call.queue, agent, attempt, leg, until_ns, why)
         ring_s = int(queue.ring_timeout_s) + RING_GRACE_S
-        return made, [m.Originate(leg, definition.endpoint, call.id, queue.name, ring_s)]
+        return made, [m.Originate(leg, definition.endpoint, call.id, queue.name, ring_s, call.channel)]
     wanted = phones(floor, floor.state.agents[agent])
     now = wanted if definition.ring == "at_once" else wanted[:1]
     rung = tuple(_rung(floor, call, attempt, number, phone, now_ns) for number, phone in enumerate(now))
@@ -110,7 +110,7 @@ def _originate(floor: Floor, call: Call, rung: m.Rung, phone: Phone) -> m.Origin
     queue = floor.queue(call.queue)
     ring_s = int(phone.ring_s or queue.ring_timeout_s) + RING_GRACE_S
     auto, caller = phone.auto_answer, call.channel
-    return m.Originate(rung.leg, phone.endpoint, call.id, queue.name, ring_s, auto_answer=auto, caller=caller)
+    return m.Originate(rung.leg, phone.endpoint, call.id, queue.name, ring_s, caller, auto_answer=auto)
 
 
 def _next(floor: Floor, call: Call, offer: Offer) -> Phone | None:

@@ -331,7 +331,7 @@ async def test_hang_up_meanwhile_ends_the_talk_after_the_restart(desk: Desk, who
     await dies(board)
     await gone.hang_up()
     if who == "agent":  # nobody is left in silence
-        await until(lambda: position_s(call.ear) is not None, "music", DEAD_AIR_MS / 1e3)
+        await call.ear.hears_other(DEAD_AIR_MS / 1e3, time.monotonic_ns())
     await until(lambda: len(desk.channels()) == 1, "one side is gone")
     await board.start()
     await other.gone(2)
