@@ -297,6 +297,10 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
             m.AgentResumed(agent, ""),
             m.AgentRested(agent),
             m.SessionMoved("some-channel", "pin", 1, "", 1),
+            m.SessionNamed("some-channel", agent),
+            m.AgentSeated(agent, "some-desk", ""),
+            m.OwnCallAnswered("own-nobody", agent),
+            m.OwnCallEnded("own-nobody", agent, "nobody"),
         )
         return events[kind % len(events)]
 
@@ -305,7 +309,7 @@ def some_event(calls: list[str], agents: list[str]) -> st.SearchStrategy[m.AnyEv
         st.sampled_from([*calls, "nobody"]),
         st.sampled_from([*agents, "nobody"]),
         st.integers(1, 3),
-        st.integers(0, 36),
+        st.integers(0, 40),
     )
 
 
