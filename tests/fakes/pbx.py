@@ -436,6 +436,10 @@ class FakeAsterisk:
         agent = effect.endpoint
         if "@" not in agent and self.legs_of(agent):  # a number outside takes any number of calls
             raise Broken(f"{agent} is offered {effect.leg} while {self.legs_of(agent)} still exists")
+        if not effect.caller:
+            raise Broken(
+                f"{effect.leg} does not know whom to lead on if its phone hangs up while we are dead"
+            )
         if effect.auto_answer:
             self.auto_answer.append(agent)
         phone = self.phones.setdefault(agent, Phone())
