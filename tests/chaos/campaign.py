@@ -96,7 +96,7 @@ class Campaign:
         world.note_memory()
         found = await checker.judge()
         problems += found.problems
-        if not load.racing and found.calls > 15 and not found.gaps_ms:
+        if not load.racing and found.calls > 15 and not found.outcomes["answered"]:
             problems.append("nobody talked to anybody")
         memory = (world.rss_mb, base_mb, world.memory_mb())
         return Result(name, len(faults), recoveries, found, *memory, dict(world.figures), problems)
