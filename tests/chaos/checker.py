@@ -19,7 +19,7 @@ from tests.asterisk.centre import LogFile
 from tests.asterisk.harness import Call
 
 from .load import Load, Patron, sends_nothing
-from .world import MUSIC_HZ, World
+from .world import HINDSIGHT_S, MUSIC_HZ, World
 
 SAME_S = 0.4
 """Phones and books may differ by so much about one instant, on a machine with more work than processors."""
@@ -94,18 +94,24 @@ class Checker:
     async def agree(self, within_s: float = SETTLE_S) -> float:
         """Wait until phones, Asterisk and Cordboard name the same callers; seconds it took.
 
-        AssertionError says who is missing where.
+        AssertionError says who is missing where, and for how long. Who has just come or gone at the end of
+        that time, when three are asked one after the other, is not missing.
         """
         began = time.monotonic()
+        since: dict[str, float] = {}
 
         async def same() -> bool:
-            why[:] = await self._disagreements()
-            return not why
+            found, now = await self._disagreements(), time.monotonic()
+            for each in since.keys() - set(found):
+                del since[each]
+            since.update((each, now) for each in found if each not in since)
+            stood = any(now - at > HINDSIGHT_S for at in since.values())
+            return not found or (now - began >= within_s and not stood)
 
         async def what() -> str:
-            return "; ".join(why)
+            now = time.monotonic()
+            return "; ".join(f"{each} for {now - at:.1f} s" for each, at in since.items())
 
-        why: list[str] = []
         await self.world.centre.until(same, "all three know the same callers", within_s, what)
         return time.monotonic() - began
 

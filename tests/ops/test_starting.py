@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,30 @@ def test_a_start_needs_no_library_that_serves_only_people() -> None:
     assert "ari_app.service" in loaded, done.stderr
     unneeded = {"cyclopts", "rich", "litestar", "uvicorn", "prometheus_client", "aiohttp", "psycopg", "attrs"}
     assert loaded & {*unneeded, "typing_extensions", "asyncpg", "stamina"} == set()
+
+
+ON_THE_LOOP = [
+    path
+    for path in sorted(Path(commands.__file__).parent.rglob("*.py"))
+    if not {"cli", "deploy", "doctor"} & set(path.parts)
+]
+
+
+@pytest.mark.parametrize("module", ON_THE_LOOP, ids=lambda path: path.stem)
+def test_nothing_is_imported_on_the_loop(module: Path) -> None:
+    """It would hold all calls up, for half a second and more after each restart: in a thread it does not."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.AsyncFunctionDef):
+            assert list(imports(node)) == [], f"{module.name}, {node.name}"
+
+
+def imports(node: ast.AST) -> Iterator[int]:
+    """The lines of imports that run where ``node`` does: a function inside it may run in a thread."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.Import | ast.ImportFrom):
+            yield inner.lineno
+        elif not isinstance(inner, ast.FunctionDef):
+            yield from imports(inner)
 
 
 def test_without_takes_nothing_away_from_who_has_it() -> None:
