@@ -198,7 +198,8 @@ async def asterisk_killed(world: World, load: Load, _: random.Random) -> float:
         at_ns = time.monotonic_ns()
         asterisk.kill()
         for patron in load.patrons:
-            if patron.call.end is None:
+            # Who had no response yet repeats the INVITE, and the new Asterisk takes it.
+            if patron.call.end is None and patron.call.heard_of:
                 patron.abandoned_ns = at_ns
                 await patron.call.finish("them", 0)
         for phone in (*load.agents, load.night):

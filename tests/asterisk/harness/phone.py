@@ -92,6 +92,11 @@ class Call:
     def up(self) -> bool:
         return self.answered_ns is not None and self.end is None
 
+    @property
+    def heard_of(self) -> bool:
+        """Whether the INVITE had any response; until then it is repeated."""
+        return self._heard_of.is_set()
+
     async def rings(self, within_s: float = 5.0) -> int:
         """Wait for the ringing; when it began."""
         await self._wait(self._rang, "ring", within_s)
