@@ -220,8 +220,7 @@ _agent_command("pause", "Pause an agent. Example: cordboard agents pause bob --r
 _agent_command("resume", "Make a paused or not responding agent ready. Example: cordboard agents resume bob")
 _agent_command(
     "wrap_up",
-    "Ask for a wrap-up after the present call, or for more. Example: cordboard agents wrap-up bob"
-    " Example: cordboard agents wrap-up bob",
+    "Ask for a wrap-up after the present call, or for more. Example: cordboard agents wrap-up bob",
 )
 _agent_command(
     "unlock", "Unlock an agent's PIN after too many wrong ones. Example: cordboard agents unlock bob"

@@ -89,6 +89,7 @@ def _tables(draft: Draft) -> Iterator[tuple[KeyPath, Struct]]:
     if draft.sip.tls is not None:
         yield ("sip", "tls"), draft.sip.tls
     yield ("fallback",), draft.fallback
+    yield ("dialling",), draft.dialling
     for name, queue in draft.queues.items():
         yield ("queues", name), queue
     for name, trunk in draft.trunks.items():
@@ -251,8 +252,8 @@ def _other_ways(draft: Draft) -> Iterator[str]:
     yield draft.crisis.flow
     for queue in draft.queues.values():
         for reason in queue.overflow.__struct_fields__:
-            target = getattr(queue.overflow, reason)
-            yield target.flow if target is not None else ""
+            for target in _chain(getattr(queue.overflow, reason)):
+                yield target.flow
 
 
 def _check_node(draft: Draft, path: KeyPath, node: Node, report: Report) -> None:

@@ -140,6 +140,12 @@ def _check_direct(draft: Draft, taken: dict[str, str], report: Report) -> None:
             report.error(path, "needs an extension, too", f'add extension = "21" to [agents.{name}]')
         if not any(agent.direct in trunk.numbers for trunk in draft.trunks.values()):
             report.warn(path, "no trunk may reach it", "add it to the numbers of a trunk")
+        if not any(each.phone or each.endpoint for each in written(agent)):
+            report.warn(
+                path,
+                "nothing rings there: desks and mobiles are not reached by extension",
+                f"give {name} a phone, or let the number lead to a flow",
+            )
 
 
 def _check_rule(draft: Draft, rule: dialling.Rule, path: KeyPath, report: Report) -> None:

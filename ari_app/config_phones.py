@@ -88,8 +88,10 @@ def check(draft: Draft, report: Report) -> None:
             device = each.phone or each.endpoint or each.number
             if device and device in holders:
                 key = "phone" if each.phone else "endpoint" if each.endpoint else "number"
+                # Never a mobile's number itself: it is somebody's, and errors of a reload are logged.
+                which = "this number" if each.number else repr(device)
                 report.error(
-                    (*place, key), f"{device!r} is the phone of {holders[device]} too", "name each phone once"
+                    (*place, key), f"{which} is the phone of {holders[device]} too", "name each phone once"
                 )
             holders.setdefault(device, name)
 
@@ -164,7 +166,7 @@ def _check_number(draft: Draft, each: PhoneEntry, path: KeyPath, report: Report)
             report.error(
                 (*path, "number"),
                 f"the trunk {each.trunk!r} may not be used to dial it",
-                f'allow it: mobiles = ["{each.number}"] in [trunks.{each.trunk}]',
+                f'name it in [trunks.{each.trunk}]: mobiles = ["NUMBER"], or how it begins: ["+4915*"]',
             )
 
 

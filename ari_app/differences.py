@@ -1,6 +1,6 @@
 """What a new definition changes, in plain words: one line for each number, flow, queue, agent, phone, trunk.
 
-Pure. Values of secrets never appear: a PIN is only said to have changed.
+Pure. Values of secrets never appear: a PIN is only said to have changed, and so is an agent's mobile.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from ari_app.core.definition import Flow
 from ari_app.site import Listed, Site
 
 Table = Mapping[str, Any]
+
+PRIVATE = ("mobiles",)
+"""Keys that may hold somebody's own number: these lines are logged, too."""
 
 
 def differences(running: Loaded, new: Loaded) -> list[str]:
@@ -36,6 +39,7 @@ def differences(running: Loaded, new: Loaded) -> list[str]:
         *_callers(old_site.callers, site.callers),
         *_fields("sip", old_site.sip, site.sip),
         *_dialling(old_site, site),
+        *_mobiles(old_site.mobiles, site.mobiles),
         *_fields("fallback", old_site.fallback, site.fallback),
         *_pins(old_site.pins, site.pins, core.agents),
     ]
@@ -86,6 +90,14 @@ def _dialling(old: Site, new: Site) -> Iterator[str]:
             yield f"number {number}: directly to {before} -> {now}"
 
 
+def _mobiles(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """Other numbers of agents' mobiles, which the core knows by their keys alone; never the numbers."""
+    for key in sorted(old.keys() & new.keys()):
+        if old[key] != new[key]:
+            agent, _, phone = key.partition("/")
+            yield f"agent {agent}: {phone} has another number or trunk"
+
+
 def _flows(old: Mapping[str, Flow], new: Mapping[str, Flow]) -> Iterator[str]:
     for name in sorted({*old, *new}):
         if name not in old:
@@ -115,7 +127,9 @@ def _fields(what: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{what}: is of another kind now ({type(new).__name__})"
         return
     changed = [
-        f"{field} {_shown(getattr(old, field))} -> {_shown(getattr(new, field))}"
+        f"{field} others"
+        if field in PRIVATE
+        else f"{field} {_shown(getattr(old, field))} -> {_shown(getattr(new, field))}"
         for field in old.__struct_fields__
         if getattr(old, field) != getattr(new, field)
     ]

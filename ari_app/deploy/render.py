@@ -17,7 +17,7 @@ from pathlib import Path
 from ari_app import certificates
 from ari_app.config import Loaded, load
 from ari_app.core import lamps
-from ari_app.core.definition import Agent
+from ari_app.core.definition import Agent, Target
 from ari_app.deploy import own_calls
 from ari_app.deploy.block import Block as Block  # noqa: PLC0414
 from ari_app.deploy.music import prepare_music
@@ -290,6 +290,12 @@ class _Renderer:
             for node in flow.nodes.values():
                 wanted.update(node.sounds)
                 wanted.update(getattr(node, "invalid_sounds", ()), getattr(node, "timeout_sounds", ()))
+        for queue in self._definition.queues.values():
+            for reason in queue.overflow.__struct_fields__:
+                target: Target | None = getattr(queue.overflow, reason)
+                while target is not None:
+                    wanted.update(target.sounds)
+                    target = target.otherwise
         for sound in sorted(wanted):
             folders = (self._out / "data/sounds/en", self._out / "data/sounds")
             if not any(next(folder.glob(f"{sound}.*"), None) for folder in folders):

@@ -145,9 +145,9 @@ class Api:
     def _call(self, token: Token, key: str) -> public.Call:
         view = self.pictures.view()
         found = next((c for c in view.calls if c.call == key), None)
-        if found is None or (token.agent and found.agent != token.agent):
+        if found is None or (token.agent and not public.concerns(found, token.agent)):
             raise _no_call(key)
-        return public.call(found, view.at_ns, people=token.sees_people())
+        return public.call(found, view.at_ns, people=token.sees_people(), agent=token.agent)
 
     def _agents(self, token: Token) -> list[str]:
         return [a.agent for a in self.pictures.view().agents] if token.sees_all() else [token.agent]

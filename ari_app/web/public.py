@@ -44,6 +44,8 @@ class Call(Struct, frozen=True):
     ringing: bool
     offers: int
     caller: Caller | None
+    rung: tuple[str, ...] = ()
+    """Agents who are being offered it. ``agent`` is null while there are several."""
 
 
 class Agent(Struct, frozen=True):
@@ -151,8 +153,8 @@ def instant(at_ns: int) -> str:
 
 def calls(view: View, *, people: bool, agent: str = "") -> Calls:
     """``agent``: only the call of this agent."""
-    shown = (c for c in view.calls if not agent or c.agent == agent)
-    return Calls(instant(view.at_ns), tuple(call(c, view.at_ns, people=people) for c in shown))
+    shown = (c for c in view.calls if not agent or concerns(c, agent))
+    return Calls(instant(view.at_ns), tuple(call(c, view.at_ns, people=people, agent=agent) for c in shown))
 
 
 def agents(view: View, *, agent: str = "") -> Agents:
@@ -165,7 +167,14 @@ def queues(view: View) -> Queues:
     return Queues(instant(view.at_ns), view.matching, tuple(_queue(q, view.at_ns) for q in view.queues))
 
 
-def call(c: CallView, now_ns: int, *, people: bool) -> Call:
+def concerns(c: CallView, agent: str) -> bool:
+    """Whether the agent has the call, or is being offered it, alone or among others."""
+    return agent in (c.agent, *c.rung)
+
+
+def call(c: CallView, now_ns: int, *, people: bool, agent: str = "") -> Call:
+    """``agent``: for this one alone; who else is rung is not said."""
+    rung = (agent,) if agent in c.rung else c.rung
     waited_ns = (c.connected_ns or now_ns) - c.entered_ns if c.entered_ns else None
     return Call(
         id=c.call,
@@ -178,10 +187,11 @@ def call(c: CallView, now_ns: int, *, people: bool) -> Call:
         queued_at=_optional(c.entered_ns),
         connected_at=_optional(c.connected_ns),
         waited_s=None if waited_ns is None else _seconds(waited_ns),
-        agent=c.agent or None,
+        agent=(rung[0] if len(rung) == 1 else None) if rung else c.agent or None,
         ringing=c.ringing,
         offers=c.offers,
         caller=Caller(c.caller_number, c.caller_name, c.attributes) if people else None,
+        rung=rung,
     )
 
 

@@ -38,7 +38,7 @@ LOOK_AGAIN_S = 1.0
 
 Role = Literal["agent", "supervisor", "admin", "reader"]
 ROLES: tuple[Role, ...] = get_args(Role)
-AGENT_ACTIONS: tuple[Action, ...] = ("sign_in", "sign_out", "pause", "resume")
+AGENT_ACTIONS: tuple[Action, ...] = ("sign_in", "sign_out", "pause", "resume", "done", "wrap_up")
 
 
 class TokensUnusable(ControlError):

@@ -103,6 +103,8 @@ class CallView(Struct, frozen=True):
     caller_number: str
     caller_name: str
     attributes: dict[str, str] = {}
+    rung: tuple[str, ...] = ()
+    """Every agent who is being offered the call; empty once somebody has it."""
 
 
 class AgentView(Struct, frozen=True):
@@ -327,6 +329,7 @@ def _call(call: Call, position: int, people: People, attributes: dict[str, str])
         caller_number=printable(person.number, NUMBER_LIMIT) if person else "",
         caller_name=printable(person.name, NAME_LIMIT) if person else "",
         attributes=attributes,
+        rung=() if call.agent else tuple(call.offers),
     )
 
 

@@ -43,6 +43,7 @@ def problems(tmp_path: Path, text: str) -> list[str]:
     ("more", "key", "words"),
     [
         ('country = "XX"', "dialling.country", "countries"),
+        ("ring_s = -7", "dialling.ring_s", "is -7"),
         ('emergency = ["1"]', "dialling.emergency[0]", "emergency number"),
         ('emergency = ["100"]', "numbers.100", "emergency number"),
         ('emergency_trunks = ["no"]', "dialling.emergency_trunks[0]", "'no'"),
@@ -81,6 +82,13 @@ def test_a_direct_number_needs_an_extension_and_a_trunk(tmp_path: Path) -> None:
     text = BASE.replace('extension = "22"', 'direct = "+4930"')
     (found,) = problems(tmp_path, text)
     assert found == "agents.bob.direct: needs an extension, too"
+
+
+def test_a_direct_number_at_which_nothing_rings_is_warned_about(tmp_path: Path) -> None:
+    text = BASE.replace('phone = "bob"', 'direct = "+4930"').replace('["100"]', '["100", "+4930"]')
+    (tmp_path / "a.toml").write_text(text.replace("[dialling]", '[centre]\ndesks = ["bob"]'))
+    (warning,) = config.load(tmp_path).warnings
+    assert (warning.key, "nothing rings there" in warning.wrong) == ("agents.bob.direct", True)
 
 
 def test_phones_that_cannot_call_for_help_are_warned_about(tmp_path: Path) -> None:

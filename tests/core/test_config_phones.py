@@ -117,6 +117,14 @@ def test_a_phone_is_one_agents(tmp_path: Path) -> None:
         load(written(tmp_path, text))
 
 
+def test_a_mobile_is_one_agents_and_no_error_tells_its_number(tmp_path: Path) -> None:
+    twice = '[agents.eve]\nqueues = ["sales"]\nphones = [{ number = "+4915112345", trunk = "provider" }]\n'
+    for text in (WHOLE + twice, WHOLE.replace('mobiles = ["+4915*"]\n', "")):
+        with pytest.raises(DefinitionErrors) as raised:
+            load(written(tmp_path, text))
+        assert "4915112345" not in str(raised.value)
+
+
 def test_what_may_be_dialled() -> None:
     assert allowed(("+49*",), "+4930")
     assert allowed(("112",), "112")

@@ -9,6 +9,27 @@ import pytest
 from ari_app.config import DefinitionErrors, Loaded, load
 from ari_app.core.definition import Target
 
+OTHERWISE = """\
+[numbers]
+"100" = "main"
+[flows.main]
+start = "in"
+nodes.in = { kind = "queue", queue = "sales" }
+[flows.after]
+start = "end"
+nodes.end = { kind = "hangup" }
+[queues.sales]
+max_wait_s = 60
+overflow.timeout = { number = "+4930", trunk = "out", otherwise = { flow = "after" } }
+[agents.bob]
+endpoint = "201"
+queues = ["sales"]
+[trunks.out]
+server = "sip.example.net"
+numbers = ["100"]
+forwards_to = ["+4930"]
+"""
+
 GOOD = """\
 [numbers]
 "100" = "main"
@@ -177,3 +198,8 @@ def test_a_circle_over_a_number_that_nobody_takes_is_found(tmp_path: Path) -> No
     to = '{ number = "+49301", trunk = "out", otherwise = { queue = "sales" } }'
     with pytest.raises(DefinitionErrors, match="round for ever"):
         loaded(tmp_path, GOOD.replace('{ queue = "backup" }', to, 1) + TRUNK)
+
+
+def test_a_flow_behind_a_number_outside_is_led_to(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(OTHERWISE)
+    assert load(tmp_path).warnings == ()

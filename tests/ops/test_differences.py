@@ -63,3 +63,19 @@ def test_a_pin_is_never_shown(tmp_path: Path) -> None:
     hashed = pins.hash_pin("3917")
     said = changes(tmp_path, BASE.replace('phone = "alice"', f'phone = "alice"\npin = "{hashed}"'))
     assert said == ["agent alice: another PIN"]
+
+
+MOBILE = """
+[trunks.provider]
+server = "sip.example.net"
+mobiles = ["+4915112345"]
+[agents.bob]
+queues = ["sales"]
+phones = [{ number = "+4915112345", trunk = "provider" }]
+"""
+
+
+def test_another_mobile_is_a_change_and_its_number_is_not_told(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "old", BASE + MOBILE)
+    found = differences(before, loaded(tmp_path / "new", BASE + MOBILE.replace("12345", "67890")))
+    assert found == ["trunk provider: mobiles others", "agent bob: mobile1 has another number or trunk"]

@@ -7,7 +7,8 @@ import pytest
 
 from ari_app.core import messages as m, why, words
 from ari_app.core.definition import Phone
-from ari_app.web.view import Recent, build_view
+from ari_app.web import public
+from ari_app.web.view import CallView, Recent, build_view
 from tests.fakes.people import DEFINITION, RUNG, Caller, Pbx
 
 
@@ -301,11 +302,19 @@ def test_the_live_view_names_the_first_and_counts_the_others(pbx: Pbx) -> None:
         pbx.passes(1)
     waits(pbx)
 
-    def seen() -> tuple[str, bool]:
+    def seen() -> CallView:
         now_ns = pbx.asterisk.now_ns
         (call,) = build_view(pbx.centre.live, Recent(), now_ns, lambda _: None, lambda _: {}).calls
-        return call.agent, call.ringing
+        return call
 
-    assert seen() == ("bob and 2 more", True)
+    def told(agent: str = "") -> tuple[str | None, tuple[str, ...]]:
+        said = public.call(seen(), pbx.asterisk.now_ns, people=False, agent=agent)
+        return said.agent, said.rung
+
+    assert (seen().agent, seen().ringing) == ("bob and 2 more", True)
+    assert told() == (None, ("bob", "eve", "max"))
+    assert told("max") == ("max", ("max",)), "who else is rung is not an agent's business"
+    assert public.concerns(seen(), "max")
     pbx.agent("eve").answers()
-    assert seen() == ("eve", False)
+    assert (seen().agent, seen().ringing, told()) == ("eve", False, ("eve", ()))
+    assert not public.concerns(seen(), "max")

@@ -147,6 +147,8 @@ async def test_roles_may_do_what_they_may_do(room: OpenRoom, outside: Outside) -
     assert room.floor.dump() == before
     paused = await outside.asks("agent", "/agents/bob/pause", "POST", b'{"reason": "tea"}')
     assert (paused.status, paused.json()["agent"]["next_state"]) == (200, "paused")
+    for action in ("done", "wrap_up"):  # as *15 and *16 on the agent's phone: if refused, not for the role
+        assert (await outside.asks("agent", f"/agents/bob/{action}", "POST")).status in (200, 409), action
     resumed = await outside.asks("supervisor", "/agents/carol/resume", "POST")
     assert resumed.json()["said"] == "carol is taking calls again: reserved"
     by = [msgspec.json.decode(r.body)["by"] for r in room.rows if r.kind in ("AgentPaused", "AgentResumed")]
