@@ -65,6 +65,12 @@ def _check_desks(draft: Draft, report: Report) -> None:
             )
         elif desk in draft.centre.desks[:index]:
             report.error(path, f"{desk!r} is named twice", "name each desk once")
+    if draft.centre.desks and "sign_in" not in draft.codes.ask_pin:
+        report.warn(
+            ("centre", "desks"),
+            "whoever is at a desk can sign in as anybody: no PIN is asked for",
+            'add "sign_in" to ask_pin in [codes]',
+        )
     if draft.centre.desks and not any(agent.extension for agent in draft.agents.values()):
         report.warn(
             ("centre", "desks"),
@@ -97,6 +103,12 @@ def _check_emergency(draft: Draft, report: Report) -> None:
             ("dialling", "emergency") if found.emergency else ("phones",),
             f"nobody can call for help from these phones: there is no trunk for {_listed(draft)}",
             "add a trunk; or write [dialling] emergency = [] if help is called from other phones",
+        )
+    if found.emergency == () and draft.phones and draft.trunks:
+        report.warn(
+            (*path, "emergency"),
+            "nobody can call for help from these phones, though there is a trunk",
+            'write country = "DE" (yours) in its place, if help is not called from other phones',
         )
 
 

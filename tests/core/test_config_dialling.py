@@ -91,6 +91,12 @@ def test_a_direct_number_at_which_nothing_rings_is_warned_about(tmp_path: Path) 
     assert (warning.key, "nothing rings there" in warning.wrong) == ("agents.bob.direct", True)
 
 
+def test_a_desk_without_a_pin_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(BASE + '[codes]\nask_pin = []\n[centre]\ndesks = ["201"]\n')
+    (warning,) = config.load(tmp_path).warnings
+    assert (warning.key, "as anybody" in warning.wrong) == ("centre.desks", True)
+
+
 def test_phones_that_cannot_call_for_help_are_warned_about(tmp_path: Path) -> None:
     without = BASE.replace('[trunks.out]\nserver = "sip.example.net"\nnumbers = ["100"]\n', "")
     (tmp_path / "a.toml").write_text(without)
@@ -98,6 +104,9 @@ def test_phones_that_cannot_call_for_help_are_warned_about(tmp_path: Path) -> No
     assert "nobody can call for help" in warning.wrong
     (tmp_path / "a.toml").write_text(without + "emergency = []\n")
     assert config.load(tmp_path).warnings == ()
+    (tmp_path / "a.toml").write_text(BASE + "emergency = []\n")
+    (warning,) = config.load(tmp_path).warnings
+    assert (warning.key, "there is a trunk" in warning.wrong) == ("dialling.emergency", True)
 
 
 def rendered(tmp_path: Path, more: str) -> str:

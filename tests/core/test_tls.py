@@ -57,7 +57,8 @@ def problem(folder: Path, text: str) -> Problem:
 
 
 def warnings(folder: Path, text: str) -> list[str]:
-    (folder / "centre.toml").write_text(f"{text}\n[dialling]\nemergency = []\n")
+    elsewhere = "" if "[trunks." in text else "[dialling]\nemergency = []\n"
+    (folder / "centre.toml").write_text(f"{text}\n{elsewhere}")
     return [warning.key for warning in load(folder).warnings]
 
 
