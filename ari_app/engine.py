@@ -194,6 +194,11 @@ class Engine:
     def _commit(
         self, entries: list[Entry], effects: list[m.AnyEffect], waiting: list[asyncio.Future[None]]
     ) -> None:
+        if self._uncommitted[0]:  # recovery does not wait for its turn: what came before is committed before
+            earlier = self._uncommitted
+            self._uncommitted = (earlier[0] + entries, earlier[1] + effects, earlier[2] + waiting)
+            self._commit_again()
+            return
         if entries:
             try:
                 self._journal.append(self.floor.state.epoch, entries, self._journal.last_seq)
@@ -252,6 +257,8 @@ class Engine:
 
     def save_snapshot(self) -> None:
         """Keep the floor as it is; a failure only makes the next restart slower."""
+        if self._uncommitted[0]:
+            return  # the floor is ahead of the journal: a restart would believe what is written nowhere
         try:
             self._journal.save_snapshot(self._journal.last_seq, self.floor.dump())
         except JournalUnavailable as error:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from ari_app.core import messages as m
+from ari_app.core.definition import Target
 
 _QUIET: tuple[type[m.Event], ...] = (
     m.InputAwaited,
@@ -78,7 +79,7 @@ def log_event(event: m.AnyEvent) -> None:
     """The line of one committed event: what happened, to whom (ids), and why if that is a word."""
     words = _WORDS.sub(" ", type(event).__name__).lower()
     facts = {
-        name: value
+        name: _without_number(value) if isinstance(value, Target) else value
         for name, value in msgspec.structs.asdict(event).items()
         if name not in _LEFT_OUT and (isinstance(value, bool) or value not in ("", 0))
     }
@@ -88,3 +89,9 @@ def log_event(event: m.AnyEvent) -> None:
         log.debug(words, **facts)
     else:
         log.info(words, **facts)
+
+
+def _without_number(target: Target) -> dict[str, object]:
+    """Where a queue sends callers on, what is not said left out; of a number outside only the trunk."""
+    shown = msgspec.to_builtins(msgspec.structs.replace(target, number="", otherwise=None))
+    return {key: value for key, value in shown.items() if value and key not in ("ring_s", "longest_s")}

@@ -26,8 +26,18 @@ def sit_down(floor: Floor, session: Session, agent: Agent) -> list[m.AnyEvent] |
             return None
         events.append(m.AgentSignedOut(sitter.id, f"{agent.id} took the desk", deferred=False))
     if floor.desk_of(agent.id) == session.desk:
-        return events
+        return [*events, *heard_elsewhere(floor, agent)]
     events.append(m.AgentSeated(agent.id, session.desk, "feature code"))
     if not agent.reachable or agent.offline:  # they have just dialled from there
         events.append(m.PhoneChanged(agent.id, True, agent.other_calls, ()))
     return events
+
+
+def heard_elsewhere(floor: Floor, agent: Agent) -> list[m.AnyEvent]:
+    """Whoever signs in is not out of reach because the desk is that they have left: of their phones nothing
+    bad is known."""
+    definition = floor.definition.agents.get(agent.id)
+    here = {phone.endpoint for phone in definition.all_phones()} if definition else set()
+    if not agent.offline or here.intersection(agent.offline):
+        return []
+    return [m.PhoneChanged(agent.id, True, agent.other_calls)]

@@ -576,6 +576,7 @@ class Floor:
                 self._at("renew", call.id)
                 self._at("ring", call.id)
                 if isinstance(event, m.ConnectFailed):
+                    self._at("wait", call.id)  # it did not stand while the two seemed to talk
                     self._recording_over(call.id, dropped=True)
             case m.CallConnected():
                 self.matcher.leave(call.id)  # others may ring on, but no more join

@@ -17,10 +17,11 @@ def preferred(
     The owner of the account comes before the last agent. Nobody is waited for in vain: an agent who is
     signed out or does not qualify is passed over, but not one whom the caller requires: then the queue's
     rules (``max_wait_s``, ``leave_when``) decide. Once kept, always kept: after an overflow the time for the
-    same agent does not begin anew.
+    same agent does not begin anew; but nobody is kept for who could not take them in the queue they come to.
     """
     if call.prefer and call.queue:
-        return call.prefer, call.prefer_note
+        against = _unfit(floor, call.prefer, Need(name, skills=tuple(sorted(skills.items()))), queue)
+        return ("", against) if against else (call.prefer, call.prefer_note)
     if call.preferred:
         return "", call.prefer_note
     note: m.PreferNote = ""
@@ -46,13 +47,16 @@ def _candidates(call: Call, queue: Queue, now_ns: int) -> list[tuple[str, m.Pref
 
 
 def _against(floor: Floor, call: Call, agent: str, need: Need, queue: Queue) -> m.PreferNote:
-    definition, record = floor.definition.agents.get(agent), floor.state.agents.get(agent)
-    if definition is None or record is None:
-        return "unknown_agent"
-    if fits(definition, agent, need, levels(queue, need), groups(queue, need)):
-        return "not_qualified"
-    if call.known.required:
-        return ""
-    if record.state == "signed_out":
+    unfit = _unfit(floor, agent, need, queue)
+    if unfit or call.known.required:
+        return unfit
+    if floor.state.agents[agent].state == "signed_out":
         return "signed_out"
     return "" if queue.prefer_s else "no_time"
+
+
+def _unfit(floor: Floor, agent: str, need: Need, queue: Queue) -> m.PreferNote:
+    definition = floor.definition.agents.get(agent)
+    if definition is None or agent not in floor.state.agents:
+        return "unknown_agent"
+    return "not_qualified" if fits(definition, agent, need, levels(queue, need), groups(queue, need)) else ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from ari_app.core import (
     codes,
     desks,
@@ -158,6 +160,8 @@ def _waits_anew(floor: Floor, definition: Definition, now_ns: int) -> list[m.Wai
         if queue is None or call.state not in ("waiting", "offered"):
             continue
         now = wait.advance(call, queue, now_ns)
+        if now.prefer not in definition.agents:
+            now = replace(now, prefer="")  # nobody could ever take a call that requires an agent who is gone
         if (now.step, now.priority, now.prefer, now.next_move_ns) != (
             *(call.step, call.priority, call.prefer, call.next_move_ns),
         ):
@@ -187,7 +191,8 @@ def _asked(floor: Floor, item: m.AgentAsked, now_ns: int) -> m.Step:
         return wrapup.asked(floor, agent, item.action, item.disposition, item.by, now_ns)
     if item.action == "sign_in" and not desks.has_phone(floor, agent.id):
         return m.Step([], [])
-    return m.Step(codes.act(agent, item.action, item.reason, item.by), [])
+    heard = desks.heard_elsewhere(floor, agent) if item.action == "sign_in" else []
+    return m.Step([*heard, *codes.act(agent, item.action, item.reason, item.by)], [])
 
 
 def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
@@ -273,7 +278,7 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
     if channel in floor.others:  # an agent's own call, a feature code's among them
         other = floor.state.agents[floor.others[channel]]
         left = tuple(c for c in other.other_calls if c != channel)
-        step.events.append(m.PhoneChanged(other.id, other.reachable, left))
+        step.events.append(m.PhoneChanged(other.id, other.reachable, left, other.offline))
     step.events.extend(own.ended(floor, item))
     if step.events:  # it was not known to be gone: told twice, it must not be assembled twice
         step.effects.extend(_assemblies(floor, channel))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ari_app.callers import Callers, Directory, LastAgents, e164, wrong_attribute
@@ -340,6 +341,31 @@ def test_place_priority_and_preference_survive_overflow_and_a_restart() -> None:
         advance(desk.floor, due, desk.now_ns)
     call = desk.call(key)
     assert (call.queue, call.entered_ns, call.priority, call.prefer) == ("care", entered_ns, 6, "ann")
+
+
+def test_a_required_agent_whom_the_next_queue_does_not_have_is_not_waited_for_in_vain() -> None:
+    rules = {"max_wait_s": 30.0, "overflow": Overflow(timeout=Target(queue="care"))}
+    queues = {"sales": Queue("Sales", **rules), "care": Queue("Care")}  # type: ignore[arg-type]
+    desk = Desk(definition(queues, {"ann": agent("sales"), "bob": agent("care")}))
+    desk.signs_in("bob")
+    key = desk.calls("sales", prefer="ann", known=m.Known(required=True))
+    desk.now_ns += 30 * SECOND_NS
+    for due in list(desk.floor.due(desk.now_ns)):
+        advance(desk.floor, due, desk.now_ns)
+    call = desk.call(key)
+    assert (call.queue, call.state, call.prefer_note) == ("care", "offered", "not_qualified")
+
+
+def test_a_required_agent_whom_a_reload_takes_away_is_not_waited_for() -> None:
+    known = definition({"sales": Queue("Sales")}, {"ann": agent("sales"), "bob": agent("sales")})
+    desk = Desk(known)
+    desk.signs_in("bob")
+    key = desk.calls("sales", prefer="ann", known=m.Known(required=True))
+    desk.passes(600)
+    assert desk.call(key).state == "waiting"
+    less = msgspec.structs.replace(known, agents={"bob": known.agents["bob"]})
+    desk.give(m.DefinitionGiven(less, "less"))
+    assert (desk.call(key).state, desk.offers[-1].agent) == ("offered", "bob")
 
 
 def test_the_flow_decides_again_where_a_list_names_no_queue() -> None:

@@ -8,10 +8,11 @@ import pytest
 from ari_app.core import agent as agents, call as calls, messages as m, step
 from ari_app.core.agent import Agent
 from ari_app.core.call import Call, Offer
-from ari_app.core.definition import SECOND_NS
+from ari_app.core.definition import SECOND_NS, Agent as Written, Phone, Queue, Relax
 from ari_app.core.errors import IllegalMove
 from ari_app.core.floor import Floor
 from tests.fakes import checks
+from tests.fakes.desk import Desk, agent, definition
 from tests.fakes.people import SMALLER, Pbx
 
 WHY = m.Why("", 0, 0, 0, (), {})
@@ -314,3 +315,33 @@ def test_a_snapshot_of_before_several_offers_is_understood(pbx: Pbx) -> None:
     assert restored.next_due_ns() == floor.next_due_ns()
     step.advance(restored, m.LegAnswered(offer["leg"]), floor.state.at_ns)
     assert restored.state.calls[call.id].agent == "bob"
+
+
+def test_the_wait_goes_on_by_its_rules_when_no_talk_came_of_an_answer() -> None:
+    """The deadline of the wait was dropped while caller and agent seemed to talk, and never came back."""
+    queue = Queue("Sales", relax=(Relax(30, groups=("spare",)),), retry_pause_s=100)
+    desk = Desk(definition({"sales": queue}, {"ann": agent("sales"), "eve": agent(groups=("spare",))}))
+    desk.signs_in("ann", "eve")
+    key = desk.calls("sales")
+    offer = desk.call(key).offer
+    assert offer is not None
+    desk.give(m.LegAnswered(offer.leg))
+    desk.passes(1)  # whatever stands no more is dropped
+    desk.give(m.BridgeDone(key, ok=False, error="refused"))
+    desk.give(m.ChannelGone(offer.leg, 16))
+    assert desk.call(key).state == "waiting"
+    desk.passes(30)
+    assert [made.agent for made in desk.offers] == ["ann", "eve"]
+
+
+def test_an_own_call_that_ends_does_not_bring_the_other_phone_back() -> None:
+    people = {"ann": Written("Ann", "p1", ("sales",), phones=(Phone("p1"), Phone("p2")))}
+    desk = Desk(definition({"sales": Queue("Sales")}, people))
+    desk.signs_in("ann")
+    desk.give(m.PhoneSeen("ann", False, "p1"))
+    desk.give(m.OtherCallSeen("ann", "own-1", m.OwnCall("out", "outside")))
+    desk.give(m.ChannelGone("own-1", 16))
+    record = desk.floor.state.agents["ann"]
+    assert (record.state, record.offline) == ("ready", ("p1",))
+    desk.give(m.PhoneSeen("ann", False, "p2"))
+    assert (record.state, record.offline) == ("unreachable", ("p1", "p2"))

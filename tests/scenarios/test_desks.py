@@ -132,6 +132,16 @@ def test_who_has_no_phone_cannot_be_signed_in_from_afar(pbx: Pbx) -> None:
     assert state(pbx, "bob") == ("signed_out", "")
 
 
+def test_a_desk_that_went_dead_keeps_nobody_out_of_reach_elsewhere(pbx: Pbx) -> None:
+    signs_in(pbx, "desk1", "eve")
+    pbx.passes(seconds=8)
+    pbx.centre.feed(m.PhoneSeen("eve", False, "desk1"))
+    assert state(pbx, "eve") == ("unreachable", "desk1")
+    pbx.centre.feed(m.AgentAsked("eve", "sign_out"))
+    pbx.centre.feed(m.AgentAsked("eve", "sign_in"))
+    assert state(pbx, "eve") == ("ready", "")
+
+
 def test_a_code_at_an_empty_desk_is_nobodys(pbx: Pbx) -> None:
     channel = dials(pbx, "desk1", "pause")
     assert channel not in pbx.asterisk.channels
