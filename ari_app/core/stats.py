@@ -46,12 +46,14 @@ class Stats(Struct):
     queues: dict[str, QueueFigures] = {}
     since: dict[str, int] = {}
     """Call -> when it entered its present queue, for those that were sent on from another."""
+    picked_up: dict[str, int] = {}
+    """Call -> the wait that was counted as answered, until it is known that the two talk."""
 
     def fold(self, at_ns: int, event: m.AnyEvent, queues: dict[str, Queue]) -> None:
         """Count one event. A call that spans midnight counts where its fact falls."""
         day = at_ns // DAY_NS
         if day != self.day:
-            self.day, self.queues = day, {}
+            self.day, self.queues, self.picked_up = day, {}, {}
         match event:
             case m.CallQueued():
                 self._of(event.queue).offered += 1
@@ -64,6 +66,13 @@ class Stats(Struct):
                 self.since[event.call] = at_ns
             case m.CallConnected():
                 self._answered(event, at_ns, _queue(queues, event.queue))
+            case m.CallBridged():
+                self.picked_up.pop(event.call, None)
+            case m.ConnectFailed():
+                self._not_answered(event, _queue(queues, event.queue))
+            case m.CallQuarantined():
+                self.picked_up.pop(event.call, None)
+                self.since.pop(event.call, None)
             case m.CallEnded():
                 self._ended(event, at_ns, _queue(queues, event.queue))
             case _:
@@ -75,6 +84,16 @@ class Stats(Struct):
         figures.answered += 1
         figures.wait_ns += waited_ns
         figures.within += waited_ns <= seconds_ns(queue.service_level_s)
+        self.picked_up[event.call] = waited_ns
+
+    def _not_answered(self, event: m.ConnectFailed, queue: Queue) -> None:
+        """No talk came of it, and the caller waits on: what was counted is taken back."""
+        waited_ns = self.picked_up.pop(event.call, None)
+        if waited_ns is not None:
+            figures = self._of(event.queue)
+            figures.answered -= 1
+            figures.wait_ns -= waited_ns
+            figures.within -= waited_ns <= seconds_ns(queue.service_level_s)
 
     def _waited_ns(self, call: str, since_first_ns: int, at_ns: int) -> int:
         """The wait in the present queue; it is the whole one for who has been in no other."""
@@ -83,6 +102,7 @@ class Stats(Struct):
     def _ended(self, event: m.CallEnded, at_ns: int, queue: Queue) -> None:
         waited_ns = self._waited_ns(event.call, event.waited_ns, at_ns)
         self.since.pop(event.call, None)
+        self.picked_up.pop(event.call, None)
         if not event.queue or event.outcome in ("overflowed", "timed_out", "forwarded", "voicemail"):
             return  # those were counted when the queue sent them on
         figures = self._of(event.queue)

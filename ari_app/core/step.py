@@ -252,6 +252,7 @@ def _left(floor: Floor, item: m.ChannelLeft, now_ns: int) -> m.Step:
     if call is not None:
         step = offers.caller_gone(floor, call, now_ns, outcome="fallback")
         step.events.append(m.CallerReleased(call.id, channel))
+        step.effects.extend(_assemblies(floor, channel, call.id))  # of a channel outside, no more is heard
         return step
     if channel in floor.state.closing or channel in floor.state.sessions:
         return _gone(floor, m.ChannelGone(channel), now_ns)
@@ -281,16 +282,19 @@ def _gone(floor: Floor, item: m.ChannelGone, now_ns: int) -> m.Step:
         step.events.append(m.PhoneChanged(other.id, other.reachable, left, other.offline))
     step.events.extend(own.ended(floor, item))
     if step.events:  # it was not known to be gone: told twice, it must not be assembled twice
-        step.effects.extend(_assemblies(floor, channel))
+        step.effects.extend(_assemblies(floor, channel, call.id if call else ""))
     return step
 
 
-def _assemblies(floor: Floor, gone: str) -> list[m.AnyEffect]:
-    """The ended recordings that only ``gone`` still wrote to: both channels have let go of their files."""
+def _assemblies(floor: Floor, gone: str, ends: str) -> list[m.AnyEffect]:
+    """The ended recordings that only ``gone`` still wrote to: both channels have let go of their files.
+
+    ``ends``: the call that ends in this very step, "" = none.
+    """
     return [
         offers.assemble(recording)
         for recording in floor.state.recordings.values()
-        if recording.ended
+        if (recording.ended or recording.call == ends)
         and not recording.dropped
         and any(track.channel == gone for track in recording.tracks)
         and not offers.being_written(floor, recording, but=gone)
@@ -392,6 +396,8 @@ def _quarantine(floor: Floor, item: m.StepFailed, now_ns: int) -> m.Step:
     for agent in (*call.offers, call.agent):
         for leg in floor.state.agents[agent].legs() if agent else ():
             release.tell(step, agent, leg, now_ns)
+    if call.state in ("forwarding", "forwarded"):
+        effects.append(m.Hangup(call.leg))  # a number outside: no agent's, so nobody else lets it go
     if call.bridge:
         effects.append(m.DropBridge(call.bridge))
     effects.append(m.ToFallback(channel))

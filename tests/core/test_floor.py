@@ -345,3 +345,23 @@ def test_an_own_call_that_ends_does_not_bring_the_other_phone_back() -> None:
     assert (record.state, record.offline) == ("ready", ("p1",))
     desk.give(m.PhoneSeen("ann", False, "p2"))
     assert (record.state, record.offline) == ("unreachable", ("p1", "p2"))
+
+
+def test_an_answer_without_a_talk_is_taken_back_from_the_live_figures() -> None:
+    desk = Desk(definition({"sales": Queue("Sales", retry_pause_s=1)}, {"ann": agent("sales")}))
+    desk.signs_in("ann")
+    key = desk.calls("sales")
+    desk.passes(2)
+    offer = desk.call(key).offer
+    assert offer is not None
+    desk.give(m.LegAnswered(offer.leg))
+    desk.give(m.BridgeDone(key, ok=False, error="refused"))
+    desk.give(m.ChannelGone(offer.leg, 16))
+    figures = desk.floor.state.stats.queues["sales"]
+    assert (figures.offered, figures.answered, figures.within, figures.wait_ns) == (1, 0, 0, 0)
+    desk.passes(2)
+    desk.answers(key)
+    desk.hangs_up(key)
+    figures = desk.floor.state.stats.queues["sales"]
+    assert (figures.offered, figures.answered, figures.within, figures.wait_ns) == (1, 1, 1, 4 * SECOND_NS)
+    assert not desk.floor.state.stats.picked_up

@@ -91,6 +91,15 @@ def test_a_bridge_that_is_refused_counts_as_nobody_there() -> None:
     assert (call.state, call.queue, len(pbx.asterisk.channels)) == ("waiting", "support", 1)
 
 
+def test_a_call_set_apart_lets_the_other_side_go() -> None:
+    pbx = sent_on("answers", 5).passes(seconds=6)
+    (call,) = pbx.centre.live.state.calls.values()
+    assert call.state == "forwarded"
+    pbx.centre.feed(m.StepFailed("HungUp", call.channel, call.id, "ValueError"))
+    pbx.settle()
+    assert [c.where for c in pbx.asterisk.channels.values()] == ["fallback"]
+
+
 def test_an_answer_while_nobody_watches_is_found_after_the_restart() -> None:
     pbx = sent_on("rings", otherwise=Target(queue="support"))
     (leg,) = pbx.asterisk.legs_of(OUTSIDE)

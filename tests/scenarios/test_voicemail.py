@@ -55,6 +55,15 @@ def test_the_hash_key_ends_it_and_other_keys_do_not() -> None:
     assert (pbx.outcomes(), len(finished(pbx)), pbx.asterisk.channels) == (["voicemail"], 1, {})
 
 
+def test_a_message_is_finished_even_if_no_hang_up_was_heard_before_the_end() -> None:
+    for end in (m.ChannelLeft, m.ChannelGone):
+        pbx = speaking()
+        (call,) = pbx.centre.live.state.calls.values()
+        pbx.centre.feed(end(call.channel))
+        pbx.settle()
+        assert (len(finished(pbx)), pbx.centre.live.state.recordings) == (1, {}), end
+
+
 def test_nobody_speaks_for_longer_than_the_target_allows() -> None:
     pbx = speaking().passes(seconds=58)
     assert pbx.outcomes() == []
