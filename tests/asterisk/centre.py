@@ -53,8 +53,8 @@ HOST: Final = "127.0.0.1"
 LIMIT_S: Final = 10.0
 POLL_S: Final = 0.03
 
-KNOWN_WARNINGS: Final = ("Playback failed for sound:",)
-"""Asterisk's words for a caller who hangs up during a prompt."""
+KNOWN_WARNINGS: Final = ("Playback failed for sound:", r"chan_pjsip\.c: Session already DISCONNECTED")
+"""Asterisk's words for a caller who hangs up during a prompt, and for an answer that meets a CANCEL."""
 
 Row = dict[str, Any]
 T = TypeVar("T")
