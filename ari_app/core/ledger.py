@@ -348,7 +348,7 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             | PhoneChanged()
         ):
             _fold_agent(book, event)
-        case RecordingStarted() | RecordingFailed() | RecordingFinished():
+        case MessageBegan() | RecordingStarted() | RecordingFailed() | RecordingFinished():
             _fold_recording(book, event)
         case OwnCallBegan() | OwnCallAnswered() | OwnCallEnded():
             _fold_own(book, event)
@@ -372,7 +372,6 @@ def _untold(
     | JoinsEnded
     | CallBridged
     | ForwardBridged
-    | MessageBegan
     | LegReleased
     | ReleaseAwaited
     | AgentRested
@@ -508,10 +507,14 @@ def _fold_own(book: _Book, event: OwnCallBegan | OwnCallAnswered | OwnCallEnded)
         book.state.own.pop(row.call, None)
 
 
-def _fold_recording(book: _Book, event: RecordingStarted | RecordingFailed | RecordingFinished) -> None:
+def _fold_recording(
+    book: _Book, event: MessageBegan | RecordingStarted | RecordingFailed | RecordingFinished
+) -> None:
     known = book.state.recordings.get(event.recording)
     row = known or RecordingRow(event.recording, event.call, "recording")
     match event:
+        case MessageBegan():  # a death may swallow the word that it is being written; it is left all the same
+            row = replace(row, started_ns=book.at_ns, caller_track=event.file)
         case RecordingStarted():
             started_ns = row.started_ns if row.started_ns is not None else book.at_ns
             if event.track == "caller":

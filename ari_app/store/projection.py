@@ -37,7 +37,7 @@ from ari_app.store.safe_text import storable, storable_tree
 
 log = structlog.get_logger("ledger")
 
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 """Raise it when ``fold`` gives other rows for the same events: the ledger is then rebuilt."""
 CHUNK = 1000
 SAVE_STATE_EVERY_S = 5.0

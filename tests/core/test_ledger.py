@@ -410,3 +410,14 @@ def assert_sound(books: Books) -> None:
             case DecisionRow():
                 assert (row.result == "offered") == (row.result_ns is None)
     assert [key for key, count in open_.items() if count > 1] == []
+
+
+def test_a_message_has_its_instant_even_if_a_death_swallowed_that_it_was_begun() -> None:
+    state, name = LedgerState(), "c.message.3"
+    fold(state, 1, 10, m.CallOpened("c", "ch", "100", "main", 0))
+    fold(state, 2, 20, m.MessageBegan("c", "sales", name, f"{name}.caller.raw", 99))
+    fold(state, 3, 30, m.CallEnded("c", "voicemail", "caller", "sales", "", 0, 0))
+    (row,) = fold(state, 4, 40, m.RecordingFinished("c", name, f"{name}.wav", 9))
+    assert row == RecordingRow(
+        *(name, "c", "finished", 20, 40, f"{name}.caller.raw"), file=f"{name}.wav", duration_ns=9
+    )
