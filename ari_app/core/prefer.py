@@ -35,6 +35,17 @@ def preferred(
     return "", note
 
 
+def forsaken(floor: Floor) -> list[m.AnyEvent]:
+    """The calls kept for an agent who has lost what it takes, or is gone: they are for anybody now."""
+    found: list[m.AnyEvent] = []
+    for call in floor.state.calls.values():
+        if call.prefer and call.state in ("waiting", "offered"):
+            need = Need(call.queue, call.step, tuple(sorted(call.skills.items())))
+            if _unfit(floor, call.prefer, need, floor.queue(call.queue)):
+                found.append(m.WaitAdvanced(call.id, call.step, call.priority, "", call.next_move_ns))
+    return found
+
+
 def _candidates(call: Call, queue: Queue, now_ns: int) -> list[tuple[str, m.PreferNote]]:
     found: list[tuple[str, m.PreferNote]] = []
     if call.owner:

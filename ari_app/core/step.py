@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from msgspec.structs import replace
-
 from ari_app.core import (
     codes,
     desks,
@@ -20,6 +18,7 @@ from ari_app.core import (
     onward,
     own,
     policy,
+    prefer,
     release,
     ringing,
     routing,
@@ -43,18 +42,29 @@ def advance(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
 
 def settle(floor: Floor, decided: m.Step, now_ns: int) -> None:
     """Apply what ``step`` decided, and add to it every offer that has become possible."""
+    follow(floor, decided, now_ns)
+    while (found := routing.match(floor, now_ns)) is not None:
+        _apply(floor, decided, found, now_ns)
+
+
+def follow(floor: Floor, decided: m.Step, now_ns: int) -> None:
+    """Apply what ``step`` decided, and add to it what the queues' rules make of it; no offers yet."""
     for event in decided.events:
         floor.evolve(now_ns, event)
 
     def apply(found: m.Step) -> None:
-        for event in found.events:
-            floor.evolve(now_ns, event)
-        decided.events.extend(found.events)
-        decided.effects.extend(found.effects)
+        _apply(floor, decided, found, now_ns)
 
+    if any(isinstance(event, m.AgentAltered | m.DefinitionLoaded) for event in decided.events):
+        apply(m.Step(prefer.forsaken(floor), []))
     policy.enforce(floor, tuple(decided.events), apply, now_ns)
-    while (found := routing.match(floor, now_ns)) is not None:
-        apply(found)
+
+
+def _apply(floor: Floor, decided: m.Step, found: m.Step, now_ns: int) -> None:
+    for event in found.events:
+        floor.evolve(now_ns, event)
+    decided.events.extend(found.events)
+    decided.effects.extend(found.effects)
 
 
 def step(floor: Floor, item: m.AnyInput, now_ns: int) -> m.Step:
@@ -160,8 +170,6 @@ def _waits_anew(floor: Floor, definition: Definition, now_ns: int) -> list[m.Wai
         if queue is None or call.state not in ("waiting", "offered"):
             continue
         now = wait.advance(call, queue, now_ns)
-        if now.prefer not in definition.agents:
-            now = replace(now, prefer="")  # nobody could ever take a call that requires an agent who is gone
         if (now.step, now.priority, now.prefer, now.next_move_ns) != (
             *(call.step, call.priority, call.prefer, call.next_move_ns),
         ):

@@ -223,7 +223,7 @@ work AS (
 own AS (
   SELECT agent, count(*) FILTER (WHERE direction = 'out') AS own_out,
          count(*) FILTER (WHERE direction = 'in') AS own_in,
-         sum(coalesce(ended_ns, %(until)s) - answered_ns) / 1e9 AS own_talk
+         sum(greatest(coalesce(ended_ns, %(until)s) - answered_ns, 0)) / 1e9 AS own_talk
   FROM own_calls WHERE began_ns >= %(since)s AND began_ns < %(until)s GROUP BY agent),
 named AS (SELECT agent, max(name) AS name FROM agents GROUP BY agent),
 rows AS (

@@ -368,6 +368,16 @@ def test_a_required_agent_whom_a_reload_takes_away_is_not_waited_for() -> None:
     assert (desk.call(key).state, desk.offers[-1].agent) == ("offered", "bob")
 
 
+def test_a_required_agent_who_loses_the_skill_is_not_waited_for() -> None:
+    known = definition({"sales": Queue("Sales")}, {"ann": agent("sales", "care"), "bob": agent("sales")})
+    desk = Desk(msgspec.structs.replace(known, queues={**known.queues, "care": Queue("Care")}))
+    desk.signs_in("bob")
+    key = desk.calls("sales", prefer="ann", known=m.Known(required=True))
+    desk.passes(600)
+    desk.give(m.AgentSkillsChanged("ann", None, ("care",), "carla"))
+    assert (desk.call(key).state, desk.offers[-1].agent) == ("offered", "bob")
+
+
 def test_the_flow_decides_again_where_a_list_names_no_queue() -> None:
     queues = {"sales": Queue("Sales"), "care": Queue("Care")}
     desk = Desk(definition(queues, {"ann": agent("sales")}, extra=QueueNode("sales")))

@@ -14,7 +14,7 @@ from ari_app.core import messages as m, routing
 from ari_app.core.call import Call
 from ari_app.core.definition import SECOND_NS, Agent, Definition, Flow, Node, Queue, QueueNode, seconds_ns
 from ari_app.core.floor import Floor
-from ari_app.core.step import step
+from ari_app.core.step import follow, step
 
 START_NS = 1_800_000_000 * SECOND_NS
 
@@ -60,9 +60,9 @@ class Desk:
     def give(self, item: m.AnyInput) -> list[m.AnyEvent]:
         """One input and all that follows from it."""
         floor, now_ns = self.floor, self.now_ns
-        decided = step(floor, item, now_ns).events
-        for event in decided:
-            floor.evolve(now_ns, event)
+        made_of_it = step(floor, item, now_ns)
+        follow(floor, made_of_it, now_ns)
+        decided = made_of_it.events
         while True:
             found = routing.match(floor, now_ns)
             offers = [event for event in found.events if isinstance(event, m.OfferMade)] if found else []
