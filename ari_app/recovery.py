@@ -11,13 +11,15 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from ari_app.ari import snapshot as ari_snapshot
 from ari_app.ari.client import AriLink
 from ari_app.ari.translate import Translator
-from ari_app.core import messages as m, ringing, topology
+from ari_app.core import adoption, messages as m, offers, ringing, topology
 from ari_app.core.floor import Floor
 from ari_app.engine import Engine
 from ari_app.store.journal import Journal
@@ -55,7 +57,9 @@ class Recovery:
         link: AriLink,
         translator: Translator,
         recognise: Callable[[m.CallArrived], m.CallArrived],
+        recordings_dir: Path,
     ) -> None:
+        self._recordings_dir = recordings_dir
         self._recognise = recognise
         self._engine = engine
         self._link = link
@@ -81,16 +85,26 @@ class Recovery:
             await asyncio.sleep(LOOK_AGAIN_S)
             seen = await self._look()
         unseen = topology.differences(engine.floor, seen)
-        engine.take([self._recognise(i) if isinstance(i, m.CallArrived) else i for i in unseen])
+        engine.take([self._complete(i) if isinstance(i, m.CallArrived) else i for i in unseen])
         engine.release()
         # What the steps above commanded is served before this second look is.
         seen = await self._look()
+        engine.take(topology.holds(engine.floor, seen))  # of talks that were unknown until now
         for effect in (*topology.repair(engine.floor, seen), *topology.resend(engine.floor)):
             engine.run_effect(effect)
         calls = len(engine.floor.state.calls)
         await engine.ask(m.Recovered(len(seen.channels), calls))
         took_ms = round((time.monotonic() - began) * 1e3)
         log.info("asterisk and floor agree", channels=len(seen.channels), calls=calls, took_ms=took_ms)
+
+    def _complete(self, item: m.CallArrived) -> m.CallArrived:
+        """The arrival with what is known of the caller, and whether their talk is recorded."""
+        found = self._recognise(item)
+        if found.talk is None:
+            return found
+        tracks = offers.track_files(adoption.recording_of(found.talk.bridge))
+        recorded = any((self._recordings_dir / track).exists() for track in tracks)
+        return replace(found, talk=replace(found.talk, recorded=recorded))
 
     async def _look(self) -> topology.Snapshot:
         floor = self._engine.floor

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -58,6 +59,7 @@ STOP_LIMIT_S = 5.0
 ASSEMBLE_AGAIN_S = 1.0
 ASSEMBLE_AGAIN_MAX_S = 60.0
 ARI_USER = AMI_USER = "cordboard"
+NODE_SUFFIX, NODE_NAME = ".node", re.compile(r"[0-9a-f]{32}")
 
 
 class Service:
@@ -123,7 +125,13 @@ class Service:
         )
         self._recorder = Recorder(self._ami, settings.recordings_dir, self.engine.submit)
         self._timeouts = Timeouts(self._ami, self._effects.run)
-        self._recovery = recovery.Recovery(self.engine, self._link, self._translator, self._callers.recognise)
+        self._recovery = recovery.Recovery(
+            self.engine,
+            self._link,
+            self._translator,
+            self._callers.recognise,
+            settings.recordings_dir,
+        )
         self._assembling: set[str] = set()
         self._front = Front(
             self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
@@ -427,14 +435,38 @@ def _open_journal(path: Path) -> tuple[Journal, Floor]:
     try:
         journal = Journal(path)
         try:
-            return journal, recovery.fold(journal)
+            floor = recovery.fold(journal)
+            _keep_node(path, journal.node)
+            return journal, floor
         except (JournalCorrupt, msgspec.MsgspecError, KeyError, ValueError):
             journal.close()
             raise
     except (JournalCorrupt, msgspec.MsgspecError, KeyError, ValueError) as error:
         apart = Journal.set_apart(path)
         log.critical("journal cannot be used and was set apart", file=str(apart), error=str(error))
-        return Journal(path), Floor()
+        # Under the same name, so that the ledger closes what the lost journal left open.
+        journal = Journal(path, node=_kept_node(path))
+        _keep_node(path, journal.node)
+        return journal, Floor()
+
+
+def _kept_node(path: Path) -> str:
+    """The name of the journal that was last opened here; "" = not known."""
+    try:
+        name = path.with_name(path.name + NODE_SUFFIX).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""  # the ledger's rows of it stay as they are: nothing worse
+    return name if NODE_NAME.fullmatch(name) else ""
+
+
+def _keep_node(path: Path, node: str) -> None:
+    """Keep the journal's name beside it: a corrupt one cannot be asked for it."""
+    if _kept_node(path) == node:
+        return
+    try:
+        path.with_name(path.name + NODE_SUFFIX).write_text(node + "\n", encoding="ascii")
+    except OSError as error:
+        log.warning("the journal's name could not be kept", error=str(error))
 
 
 async def _alone(work: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable
 from ari_app.ari import models as ari
 from ari_app.ari.client import AriLink
 from ari_app.ari.errors import Conflict, NotFound, PlaybackNotFound
-from ari_app.ari.translate import AGENT_CONTEXT, ENTRY_CONTEXT, LEFT_CONTEXT, OFFLINE, Entries
+from ari_app.ari.translate import (
+    AGENT_CONTEXT,
+    ENTRY_CONTEXT,
+    LEFT_CONTEXT,
+    OFFLINE,
+    Entries,
+    endpoint_of,
+)
 from ari_app.core.messages import CodeDialled, OwnCall
 from ari_app.core.topology import LEG_MARK, ChannelSeen, PhoneAt, Role, Snapshot
 
@@ -109,7 +116,8 @@ def _seen(channel: ari.Channel, entries: Entries) -> ChannelSeen:
         role = "caller"
     up, in_stasis = channel.state == _UP, channel.dialplan.app_name == _STASIS
     if role != "caller":
-        return ChannelSeen(channel.id, role, up, in_stasis)
+        agent = entries.agent_of(endpoint_of(channel.name)) if role == "agent" else None
+        return ChannelSeen(channel.id, role, up, in_stasis, agent=agent or "")
     arrival = entries.arrival(channel)
     if isinstance(arrival, CodeDialled):
         return ChannelSeen(channel.id, role, up, in_stasis, "", arrival.action, arrival.agent, arrival.desk)

@@ -38,6 +38,8 @@ MOVES: dict[tuple[m.AgentStateName, type[m.Event]], m.AgentStateName] = {
     ("ready", m.AgentPaused): "paused",
     ("ready", m.AgentRested): "ready",
     ("ready", m.OfferMade): "reserved",
+    ("signed_out", m.TalkFound): "talking",
+    ("ready", m.TalkFound): "talking",
     ("paused", m.AgentResumed): "ready",
     ("paused", m.AgentPaused): "paused",
     ("paused", m.AgentSignedOut): "signed_out",
@@ -215,6 +217,9 @@ def apply(agent: Agent, event: m.Event, at_ns: int) -> None:
             _wish(agent, event, at_ns)
         case m.OfferMade() | m.OfferLapsed() | m.PhoneTried() | m.CallConnected():
             _offer(agent, event)
+        case m.TalkFound():
+            agent.call, agent.leg, agent.more_legs = event.call, event.leg, ()
+            agent.reason, agent.misses, agent.not_before_ns = "", 0, 0
         case m.CallEnded():
             agent.handled += 1
             agent.last_call_ns = at_ns

@@ -40,6 +40,7 @@ MOVES: dict[tuple[CallState, type[m.Event]], CallState] = {
     ("offered", m.JoinsEnded): "offered",
     ("offered", m.OfferLapsed): "waiting",
     ("offered", m.CallConnected): "talking",
+    ("ivr", m.TalkFound): "talking",
     ("talking", m.OfferDialled): "talking",
     ("talking", m.OfferRinging): "talking",
     ("talking", m.PhoneLapsed): "talking",
@@ -246,6 +247,10 @@ def apply(call: Call, event: m.Event, at_ns: int) -> None:
             call.joins = False
         case m.CallConnected() | m.CallBridged() | m.CallHeld() | m.CallUnheld() | m.ConnectFailed():
             _talk(call, event, at_ns)
+        case m.TalkFound():
+            call.queue, call.agent, call.leg, call.bridge = event.queue, event.agent, event.leg, event.bridge
+            call.attempts = call.talk = event.attempt
+            call.connected_ns, call.bridged, call.recording = at_ns, True, event.recording
         case _:
             pass  # CallEnded: the state says it all
     call.state = "offered" if target == "waiting" and call.offers else target

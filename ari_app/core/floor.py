@@ -50,6 +50,7 @@ OfBoth = (
     | m.ConfirmAsked
     | m.OfferLapsed
     | m.CallConnected
+    | m.TalkFound
     | m.ConnectFailed
     | m.CallBridged
     | m.CallHeld
@@ -553,7 +554,7 @@ class Floor:
         call, agent = self.state.calls[event.call], self.state.agents[event.agent]
         if (agent.state, type(event)) not in agents.MOVES:
             raise IllegalMove(f"agent {agent.id} ({agent.state}) cannot take {type(event).__name__}")
-        if agent.call != ("" if isinstance(event, m.OfferMade) else call.id):
+        if agent.call != ("" if isinstance(event, m.OfferMade | m.TalkFound) else call.id):
             raise IllegalMove(f"agent {agent.id} has {agent.call!r}, not {type(event).__name__} of {call.id}")
         self._move(call, event, at_ns)  # raises before anything changed
         agents.apply(agent, event, at_ns)
@@ -582,6 +583,10 @@ class Floor:
                 self.matcher.leave(call.id)  # others may ring on, but no more join
                 if call.offers:
                     self._at("ring", call.id)
+                if event.recording:
+                    self._record(call, event, at_ns)
+            case m.TalkFound():
+                self.by_leg[event.leg] = agent.id
                 if event.recording:
                     self._record(call, event, at_ns)
             case _:
@@ -622,11 +627,12 @@ class Floor:
         for recording in [r for r in self.state.recordings.values() if r.call == call and not r.ended]:
             recording.ended, recording.dropped = True, dropped
 
-    def _record(self, call: Call, event: m.CallConnected, at_ns: int) -> None:
+    def _record(self, call: Call, event: m.CallConnected | m.TalkFound, at_ns: int) -> None:
         rec = event.recording
+        runs = isinstance(event, m.TalkFound)  # both since the answer, whenever that was
         tracks = [
-            Track("caller", call.channel, f"{rec}.caller.raw", at_ns),
-            Track("agent", event.leg, f"{rec}.agent.raw", at_ns),
+            Track("caller", call.channel, f"{rec}.caller.raw", at_ns, runs),
+            Track("agent", event.leg, f"{rec}.agent.raw", at_ns, runs),
         ]
         self.state.recordings[rec] = Recording(rec, call.id, tracks)
 

@@ -29,6 +29,16 @@ class DefinitionGiven(Input, frozen=True):
     digest: str
 
 
+class TalkSeen(Struct, frozen=True):
+    """A caller's channel in one of our bridges with ``leg``. ``agent``: whose phone that is, "" = nobody's
+    that is known. ``recorded``: files of its recording are there."""
+
+    bridge: str
+    leg: str
+    agent: str = ""
+    recorded: bool = False
+
+
 class CallArrived(Input, frozen=True):
     """A caller's channel entered Stasis (or was found there after a restart: ``adopted``).
 
@@ -43,6 +53,8 @@ class CallArrived(Input, frozen=True):
     prefer: str = ""
     """The agent who owns the account, by the list or the dialplan."""
     known: Known = NOBODY
+    talk: TalkSeen | None = None
+    """With whom a caller talks who was found after the journal was lost."""
 
 
 class CodeDialled(Input, frozen=True):

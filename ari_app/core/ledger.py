@@ -18,7 +18,7 @@ AgentSignedOut, AgentPaused           signed_out, paused, unless a call holds th
 OfferMade                             reserved
 OfferRinging                          ringing
 OfferLapsed                           releasing
-CallConnected                         talking
+CallConnected, TalkFound              talking
 CallHeld, CallUnheld                  holding, talking
 CallEnded (the agent's)               releasing
 WrapUpStarted                         wrap_up
@@ -106,6 +106,7 @@ from ari_app.core.messages import (
     SessionMoved,
     SessionNamed,
     SessionOpened,
+    TalkFound,
     TimeoutRenewed,
     WaitAdvanced,
     Why,
@@ -290,6 +291,13 @@ class OpenCall(Struct):
     released: bool = False
 
 
+class Continued(Struct):
+    """A call that a later journal knows by another id. ``offers``: those made before, which count on."""
+
+    call: str
+    offers: int
+
+
 class OpenAgent(Struct):
     interval: AgentIntervalRow
     call: str = ""
@@ -304,6 +312,14 @@ class LedgerState(Struct):
     own: dict[str, OwnCallRow] = {}
     homes: dict[str, AgentStateName] = {}
     """Where an agent is whom nothing holds and who wants calls; "ready" if not named."""
+    lost_calls: list[str] = []
+    """Open calls that the new journal does not know, until it is seen what Asterisk still has of them."""
+    lost_agents: list[str] = []
+    """Agents of whom the new journal has told nothing yet."""
+    lost_own: list[str] = []
+    """Agents' own calls of the old journal; the new one counts those that go on anew."""
+    continued: dict[str, Continued] = {}
+    """A call's id in the new journal -> the call of this ledger."""
 
 
 def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowChange]:
@@ -312,8 +328,15 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
     ``seq`` numbers the events of one node and never decreases. Exhaustive: the type checker
     finds an event that this ledger has not considered.
     """
+    if state.continued:
+        event = _as_before(state, event)
     book = _Book(state, seq, at_ns)
     match event:
+        case EpochBegan():
+            if event.fresh:
+                book.lose_all()
+        case MatchingBegan():
+            book.close_lost()
         case DefinitionLoaded():
             book.define(event.definition)
         case (
@@ -333,6 +356,8 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
             _fold_offer(book, event)
         case CallHeld() | CallUnheld():
             book.hold(event)
+        case TalkFound():
+            book.find_talk(event)
         case CallEnded():
             book.end_call(event)
         case WrapUpStarted():
@@ -357,10 +382,21 @@ def fold(state: LedgerState, seq: int, at_ns: int, event: AnyEvent) -> list[RowC
     return book.changes
 
 
+def _as_before(state: LedgerState, event: AnyEvent) -> AnyEvent:
+    """The event under the id and the numbers that the call has in this ledger."""
+    before = state.continued.get(getattr(event, "call", ""))
+    match event:
+        case _ if before is None or isinstance(event, CallOpened | OwnCallBegan):
+            return event
+        case OfferMade() | OfferLapsed() | CallConnected() | ConnectFailed():
+            return replace(event, call=before.call, attempt=event.attempt + before.offers)
+        case _:
+            renamed: AnyEvent = replace(event, call=before.call)
+            return renamed
+
+
 def _untold(
-    event: EpochBegan
-    | MatchingBegan
-    | MatchingHeld
+    event: MatchingHeld
     | NodeEntered
     | InputAwaited
     | MenuMissed
@@ -581,6 +617,8 @@ class _Book:
         self.changes.append(row)
 
     def open_call(self, event: CallOpened) -> None:
+        if event.adopted and self.go_on(event):
+            return
         before = self.state.calls.get(event.call)
         if before is not None:
             self.leave_queue(before, "lost", "superseded")
@@ -592,6 +630,23 @@ class _Book:
         self.changes.append(row)
         self.move_caller(call, "ivr", "", "")
 
+    def go_on(self, event: CallOpened) -> bool:
+        """The caller whom a new journal finds in Asterisk is one of the lost: one contact, one row."""
+        for lost in self.state.lost_calls:
+            call = self.state.calls[lost]
+            if call.row.channel == event.channel:
+                break
+        else:
+            return False
+        self.state.lost_calls.remove(lost)
+        if event.call != lost:
+            self.state.continued[event.call] = Continued(lost, call.row.offers)
+        self.end_offers(call, "superseded")
+        self.change(call, replace(call.row, adopted=True, hold_ns=self.held_ns(call)))
+        call.held_from_ns = 0
+        self.move_caller(call, "ivr", "", "")
+        return True
+
     def end_call(self, event: CallEnded) -> None:
         self.let_agent_leave(event.agent, event.call)
         call = self.state.calls.get(event.call)
@@ -599,18 +654,88 @@ class _Book:
             return
         sent_on = event.outcome in ("overflowed", "timed_out", "forwarded", "voicemail", "left_in_flow")
         waited_ns = call.row.waited_ns if sent_on else event.waited_ns
+        outcome, talk_ns = event.outcome, event.talk_ns
+        if call.row.adopted:  # what was before counts, too
+            waited_ns = self.waited_ns(call, waited_ns)
+            if call.row.answered_ns is not None:
+                outcome, talk_ns = "answered", self.at_ns - call.row.answered_ns
         self.leave_queue(call, "abandoned" if event.outcome == "abandoned" else "lost", event.outcome)
         row = replace(
             call.row,
             ended_ns=self.at_ns,
-            outcome=event.outcome,
+            outcome=outcome,
             ended_by=event.by,
             cause=event.cause,
-            talk_ns=max(event.talk_ns - self.held_ns(call), 0),
+            talk_ns=max(talk_ns - self.held_ns(call), 0),
             hold_ns=self.held_ns(call),
             waited_ns=waited_ns if call.row.entered_ns is not None else None,
         )
         self.close_call(call, row)
+
+    def waited_ns(self, call: OpenCall, told_ns: int | None) -> int | None:
+        """How long a caller waited; one who was found by a new journal had waited before it began."""
+        if call.row.waited_ns is not None:
+            return call.row.waited_ns
+        if not call.row.adopted or call.row.entered_ns is None:
+            return told_ns
+        return max(self.at_ns - call.row.entered_ns, 0)
+
+    def lose_all(self) -> None:
+        """A new journal knows of no call and no agent. Who is still there will be told of."""
+        state = self.state
+        for call in list(state.calls.values()):
+            if call.row.ended_ns is None:
+                state.lost_calls = [*[c for c in state.lost_calls if c != call.row.call], call.row.call]
+            else:
+                call.released = True
+                self.forget_if_over(call)
+        state.lost_agents, state.lost_own = list(state.agents), list(state.own)
+
+    def close_lost(self) -> None:
+        """Asterisk has been looked at: what the new journal has not told of by now is no more."""
+        state = self.state
+        for key in list(state.lost_agents):
+            if key in state.agents:
+                self.move_agent(key, "signed_out", "", "")
+        for key in [key for key in state.lost_calls if key in state.calls]:
+            self.end_lost(state.calls[key])
+        if state.lost_agents or state.lost_calls or state.lost_own:
+            self.drop_lost()
+        state.lost_agents, state.lost_calls = [], []
+
+    def end_lost(self, call: OpenCall) -> None:
+        """Its end went with the journal that saw it: it was over by now, and nobody knows who ended it."""
+        talked = call.row.answered_ns is not None
+        waited_ns = call.row.waited_ns
+        if waited_ns is None and call.row.entered_ns is not None:
+            waited_ns = max(self.at_ns - call.row.entered_ns, 0)
+        self.leave_queue(call, "lost", "system")
+        talk_ns = self.at_ns - (call.row.answered_ns or self.at_ns)
+        row = replace(
+            call.row,
+            ended_ns=self.at_ns,
+            outcome="answered" if talked else "system",
+            ended_by="system",
+            talk_ns=max(talk_ns - self.held_ns(call), 0),
+            hold_ns=self.held_ns(call),
+            waited_ns=waited_ns,
+        )
+        call.released, call.holds = True, []
+        self.close_call(call, row)
+
+    def drop_lost(self) -> None:
+        """Recordings and own calls that only the lost journal could have ended."""
+        state = self.state
+        for recording in [r for r in state.recordings.values() if r.call not in state.calls]:
+            state.recordings.pop(recording.recording)
+            if recording.state == "recording":
+                error = "the journal that knew of it was set apart; its tracks are kept"
+                self.changes.append(replace(recording, state="failed", finished_ns=self.at_ns, error=error))
+        for own in [own for own in state.own.values() if own.call in state.lost_own]:
+            state.own.pop(own.call)
+            ended_ns = max(self.at_ns, own.answered_ns or own.began_ns)
+            self.changes.append(replace(own, ended_ns=ended_ns, unseen=True))
+        state.lost_own = []
 
     def quarantine(self, call: OpenCall) -> None:
         """The other terminal: the call left for the fallback, and nothing more is told of it."""
@@ -668,6 +793,8 @@ class _Book:
         if call.row.ended_ns is None or not call.released or call.holds:
             return
         self.state.calls.pop(call.row.call, None)
+        for alias in [a for a, known in self.state.continued.items() if known.call == call.row.call]:
+            del self.state.continued[alias]
         for key, row in list(self.state.recordings.items()):
             if row.call == call.row.call and row.state == "failed":
                 del self.state.recordings[key]
@@ -675,6 +802,9 @@ class _Book:
     # ------------------------------------------------------------ queues
 
     def enter_queue(self, call: OpenCall, queue: str, from_ns: int) -> None:
+        visit = call.visit
+        if call.row.adopted and visit is not None and (visit.queue, visit.fate) == (queue, "waiting"):
+            return  # in this queue before the journal was lost, and in it again
         self.leave_queue(call, "lost", "superseded")
         call.visit = VisitRow(call.row.call, self.seq, queue, from_ns)
         self.changes.append(call.visit)
@@ -808,7 +938,7 @@ class _Book:
             agent=event.agent,
             queue=event.queue,
             entered_ns=self.at_ns - event.waited_ns if entered_ns is None else entered_ns,
-            waited_ns=event.waited_ns,
+            waited_ns=self.waited_ns(call, event.waited_ns),
         )
         self.change(call, row)
         if call.visit is None:
@@ -818,6 +948,20 @@ class _Book:
             call.holds.append(event.agent)
         self.move_leg(call, event.agent, "talking", event.queue)
         self.move_caller(call, "talking", event.queue, event.agent)
+
+    def find_talk(self, event: TalkFound) -> None:
+        """Two who talk; if this ledger knows since when, their talk goes on without a seam."""
+        self.move_agent(event.agent, "talking", "", event.call)
+        call = self.state.calls.get(event.call)
+        if call is None:
+            return
+        answered_ns = call.row.answered_ns if call.row.answered_ns is not None else self.at_ns
+        self.change(call, replace(call.row, answered_ns=answered_ns, agent=event.agent))
+        self.leave_queue(call, "answered", "")
+        if event.agent not in call.holds:
+            call.holds.append(event.agent)
+        self.move_leg(call, event.agent, "talking", call.row.queue)
+        self.move_caller(call, "talking", call.row.queue, event.agent)
 
     def fail_connect(self, event: ConnectFailed) -> None:
         self.move_agent(event.agent, "releasing", "connect_failed", event.call)
@@ -837,7 +981,8 @@ class _Book:
 
     def is_held(self, agent: str) -> bool:
         known = self.state.agents.get(agent)
-        return known is not None and known.interval.state in HELD_STATES
+        lost = agent in self.state.lost_agents
+        return known is not None and known.interval.state in HELD_STATES and not lost
 
     def change_phone(self, event: PhoneChanged) -> None:
         """Who wants calls is ready, unless the phone cannot be reached or is on another call."""
@@ -848,10 +993,13 @@ class _Book:
             home = "other_call"
         self.state.homes[event.agent] = home
         known = self.state.agents.get(event.agent)
-        if known is not None and known.interval.state in HOMES:
+        lost = event.agent in self.state.lost_agents
+        if known is not None and known.interval.state in HOMES and not lost:
             self.move_agent(event.agent, "ready", "", "")
 
     def move_agent(self, agent: str, state: AgentStateName, reason: str, call: str) -> None:
+        if agent in self.state.lost_agents:
+            self.state.lost_agents.remove(agent)
         if state == "ready":
             state = self.state.homes.get(agent, "ready")
         known = self.state.agents.get(agent)

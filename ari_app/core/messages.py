@@ -90,6 +90,7 @@ from ari_app.core.inputs import (
     RecordingDropped as RecordingDropped,
     Recovered as Recovered,
     StepFailed as StepFailed,
+    TalkSeen as TalkSeen,
 )
 
 
@@ -103,6 +104,8 @@ class EpochBegan(Event, frozen=True):
     boot_id: str
     offset_ns: int
     version: str
+    fresh: bool = False
+    """Nothing that happened before is known: the first start of all, or the journal was set apart."""
 
 
 class DefinitionLoaded(Event, frozen=True):
@@ -349,6 +352,21 @@ class CallConnected(Event, frozen=True):
     leg: str
     bridge: str
     waited_ns: int
+    recording: str
+
+
+class TalkFound(Event, frozen=True):
+    """A new journal finds the two talking in Asterisk; the agent is signed in by it.
+
+    ``queue``: "" = nobody knows which one. ``recording``: its id if its tracks are there, "" = not recorded.
+    """
+
+    call: str
+    queue: str
+    agent: str
+    attempt: int
+    leg: str
+    bridge: str
     recording: str
 
 
@@ -693,6 +711,7 @@ AnyEvent = (
     | JoinsEnded
     | OfferLapsed
     | CallConnected
+    | TalkFound
     | ConnectFailed
     | CallBridged
     | CallHeld

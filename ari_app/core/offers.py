@@ -64,7 +64,7 @@ def pressed(floor: Floor, leg: str, digit: str, now_ns: int) -> m.Step:
 def connect(floor: Floor, call: Call, offer: Offer, leg: str, now_ns: int) -> m.Step:
     """Caller and agent talk: one bridge, one recording with a track for each."""
     bridge = f"{call.id}.talk.{offer.attempt}"
-    recording = f"{call.id}.rec.{offer.attempt}" if queue_of(floor, call.queue).record else ""
+    recording = recording_id(call.id, offer.attempt) if queue_of(floor, call.queue).record else ""
     waited_ns = now_ns - call.entered_ns
     connected = m.CallConnected(
         call.id, call.queue, offer.agent, offer.attempt, leg, bridge, waited_ns, recording
@@ -84,6 +84,11 @@ def connect(floor: Floor, call: Call, offer: Offer, leg: str, now_ns: int) -> m.
         if other != leg:  # the agent's own other phones
             release.tell(step, offer.agent, other, now_ns, "answered_elsewhere")
     return step
+
+
+def recording_id(call: str, attempt: int) -> str:
+    """The name of the recording of the talk that came of this attempt."""
+    return f"{call}.rec.{attempt}"
 
 
 def track_files(recording: str) -> tuple[str, str]:

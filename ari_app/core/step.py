@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from ari_app.core import (
+    adoption,
     codes,
     desks,
     ivr,
@@ -137,7 +138,9 @@ def _engine(
 ) -> m.Step:
     match item:
         case m.EngineStarted():
-            began = m.EpochBegan(item.epoch, item.node, item.boot_id, item.offset_ns, item.version)
+            began = m.EpochBegan(
+                item.epoch, item.node, item.boot_id, item.offset_ns, item.version, fresh=not floor.state.epoch
+            )
             return m.Step([began], [])
         case m.DefinitionGiven():
             return _defined(floor, item, now_ns)
@@ -207,6 +210,9 @@ def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
     if item.channel in floor.by_channel or item.channel in floor.state.closing:
         return m.Step([], [])
     key = f"{floor.state.epoch}-{floor.state.opened + 1}"
+    talk = item.talk if item.talk is not None and adoption.fits(floor, item.talk) else None
+    if talk is not None:
+        key = adoption.talk_of(talk.bridge)[0]
     flow = floor.definition.numbers.get(item.number, "")
     if flow and "" in floor.state.crisis:
         flow = floor.definition.crisis.flow or flow
@@ -217,6 +223,8 @@ def _arrived(floor: Floor, item: m.CallArrived, now_ns: int) -> m.Step:
     opened = m.CallOpened(
         key, item.channel, item.number, flow, renew_at_ns, item.adopted, priority, item.prefer, item.known
     )
+    if talk is not None:
+        return m.Step([opened, *adoption.take_up(floor, talk, now_ns)], [])
     # A call that is not on the floor yet, for the flow's first node to speak about.
     call = Call(key, item.channel, item.number, flow, now_ns, 0, renew_at_ns)
     call.caller_priority, call.prefer, call.owner = priority, item.prefer, item.prefer

@@ -36,7 +36,7 @@ class ChannelSeen(Struct, frozen=True):
     number: str = ""
     code: m.Action | None = None
     agent: str = ""
-    """The agent at whose phone a caller's channel sits, if any."""
+    """The agent at whose phone a caller's channel sits, or whose phone one of our legs rings, if any."""
     desk: str = ""
     """That phone, if it is a desk."""
     left: bool = False
@@ -84,11 +84,7 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         if not caller.in_stasis and not caller.left:
             # Before it is seen that the agent is gone, which would end the call: the fallback serves them.
             found.append(m.ChannelLeft(caller.id))
-    found.extend(
-        m.LegHeld(c.leg, c.leg in snapshot.held)
-        for c in floor.state.calls.values()
-        if c.state == "talking" and c.leg in there and bool(c.held_ns) != (c.leg in snapshot.held)
-    )
+    found.extend(holds(floor, snapshot))
     found.extend(m.ChannelGone(c, _how_gone(floor, c, snapshot)) for c in (*known, *others) if c not in there)
     found.extend(_phones(floor, snapshot))
     out = [there[c] for c in _entered(floor) if c in there and not there[c].in_stasis]
@@ -113,8 +109,28 @@ def differences(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
         if seen.role == "caller" and seen.code is not None:
             found.append(m.CodeDialled(seen.id, seen.agent, seen.code, seen.desk))
         elif seen.role == "caller":
-            found.append(m.CallArrived(seen.id, seen.number, adopted=True))
+            talk = _talk(snapshot, seen.id)
+            found.append(m.CallArrived(seen.id, seen.number, adopted=True, talk=talk))
     return found
+
+
+def holds(floor: Floor, snapshot: Snapshot) -> list[m.AnyInput]:
+    """Which agents put their caller on hold, or took them back, unseen."""
+    return [
+        m.LegHeld(c.leg, c.leg in snapshot.held)
+        for c in floor.state.calls.values()
+        if c.state == "talking" and c.leg in snapshot.channels and bool(c.held_ns) != (c.leg in snapshot.held)
+    ]
+
+
+def _talk(snapshot: Snapshot, caller: str) -> m.TalkSeen | None:
+    """With whom a caller talks of whom nothing is known."""
+    for bridge, channels in snapshot.bridges.items():
+        others = [snapshot.channels[c] for c in channels - {caller} if c in snapshot.channels]
+        if BRIDGE_MARK in bridge and caller in channels and len(channels) == 2 and others:
+            leg = others[0]
+            return m.TalkSeen(bridge, leg.id, leg.agent if leg.role == "agent" else "")
+    return None
 
 
 def _legs(offer: Offer, snapshot: Snapshot) -> list[m.AnyInput]:

@@ -254,6 +254,7 @@ def describe(event: m.AnyEvent, at_ns: int) -> str:
             return _one_phone(event, at_ns)
         case (
             m.CallConnected()
+            | m.TalkFound()
             | m.ConnectFailed()
             | m.CallBridged()
             | m.CallHeld()
@@ -443,9 +444,18 @@ def _own(event: m.OwnCallBegan | m.OwnCallAnswered | m.OwnCallEnded) -> str:
 
 
 def _talk(
-    event: m.CallConnected | m.ConnectFailed | m.CallBridged | m.CallHeld | m.CallUnheld | m.CallEnded,
+    event: m.CallConnected
+    | m.TalkFound
+    | m.ConnectFailed
+    | m.CallBridged
+    | m.CallHeld
+    | m.CallUnheld
+    | m.CallEnded,
 ) -> str:
     match event:
+        case m.TalkFound():
+            kept = "recorded" if event.recording else "not recorded"
+            return f"found in talk with {event.agent}, after the journal was lost ({kept}); they go on"
         case m.CallConnected():
             kept = "recorded" if event.recording else "not recorded"
             return f"{event.agent} answered after the caller waited {duration(event.waited_ns)} ({kept})"

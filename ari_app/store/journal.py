@@ -126,7 +126,9 @@ class Person(Struct, frozen=True):
 
 
 class Shipped(Struct, frozen=True):
-    """How far PostgreSQL has this journal: the last event and the last change of a person."""
+    """How far PostgreSQL has this journal: the last event and the last change of a person.
+
+    ``node`` is the journal's serial: the shipper of one that was set apart may still write."""
 
     node: str = ""
     seq: int = 0
@@ -155,12 +157,16 @@ def _body(message: Struct) -> str:
 class Journal:
     """The log of inputs and events, numbered from 1 without gaps.
 
-    ``readonly`` is for other processes (shipper, reports). Raises ``JournalUnavailable`` if the
-    file cannot be opened, ``JournalCorrupt`` if it is not a journal of this version.
+    ``readonly`` is for other processes (shipper, reports). ``node``: the name of a new journal that goes on
+    where one that was set apart ended, in PostgreSQL too; others get a name of their own. Raises
+    ``JournalUnavailable`` if the file cannot be opened, ``JournalCorrupt`` if it is not a journal of this
+    version.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, node: str = "") -> None:
         self.path = path
+        self._new_node = node
+        self._serial = ""
         self.readonly = readonly
         self._shipped_path = path.with_name(path.name + ".shipped")
         try:
@@ -204,7 +210,9 @@ class Journal:
                 return
             for statement in _SCHEMA.split(";\n"):
                 self._db.execute(statement)
-            self._db.execute("INSERT INTO meta VALUES ('node', ?)", (uuid.uuid4().hex,))
+            serial = uuid.uuid4().hex
+            names = [("node", self._new_node or serial), ("serial", serial)]
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", names)
             self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
@@ -234,8 +242,10 @@ class Journal:
                 raise JournalCorrupt(
                     f"{self.path}: journal version {version}, this program reads {SCHEMA_VERSION}"
                 )
-            node = self._db.execute("SELECT value FROM meta WHERE key = 'node'").fetchone()[0]
-            return node, self._newest()
+            names: dict[str, str] = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+            # Two journals may share a node, one after the other. Before that there was no serial.
+            self._serial = names.get("serial", names["node"])
+            return names["node"], self._newest()
         except sqlite3.OperationalError as error:
             raise JournalUnavailable(f"{self.path}: the journal cannot be read: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -468,14 +478,14 @@ class Journal:
         try:
             found = msgspec.json.decode(self._shipped_path.read_bytes(), type=Shipped)
         except (OSError, msgspec.DecodeError):
-            return Shipped(self.node)  # Only delays pruning; the shipper writes it again.
-        return found if found.node == self.node else Shipped(self.node)
+            return Shipped(self._serial)  # Only delays pruning; the shipper writes it again.
+        return found if found.node == self._serial else Shipped(self._serial)
 
     def set_shipped(self, seq: int, people: int) -> None:
         """Called by the shipper after PostgreSQL committed; replaces the small file as a whole."""
         draft = self._shipped_path.with_name(self._shipped_path.name + f".{os.getpid()}")
         try:
-            draft.write_bytes(_encode(Shipped(self.node, seq, people)))
+            draft.write_bytes(_encode(Shipped(self._serial, seq, people)))
             draft.replace(self._shipped_path)
         except OSError as error:
             raise JournalUnavailable(f"{self._shipped_path}: cannot be written: {error}") from error

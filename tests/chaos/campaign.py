@@ -92,7 +92,8 @@ class Campaign:
         await load.end()
         problems += await crowd.leave()
         if world.node() != node:
-            checker.apart_nodes.add(node)
+            problems.append("the journal that followed the corrupt one has another name: its calls never end")
+        checker.apart = any(fault.name == "journal_spoilt" for fault in faults)
         world.note_memory()
         found = await checker.judge()
         problems += found.problems

@@ -176,7 +176,7 @@ class World:
         await self.centre.until(serves, "Cordboard serves calls", 20)
 
     def node(self) -> str:
-        """The journal's own name: another one after it was set apart."""
+        """The journal's own name: the one that follows a corrupt one bears it, too."""
         with Journal(self.journal, readonly=True) as journal:
             return journal.node
 

@@ -270,7 +270,9 @@ AGENTS = st.sampled_from(["ann", "bob"])
 ATTEMPTS = st.integers(1, 3)
 NS = st.integers(0, 100 * S)
 OF_CALL = st.one_of(
-    st.builds(m.CallOpened, CALLS, st.just("ch"), st.just("100"), st.just("main"), NS),
+    st.builds(
+        m.CallOpened, CALLS, st.sampled_from(["ch", "c2"]), st.just("100"), st.just("main"), NS, st.booleans()
+    ),
     st.builds(m.CallQueued, CALLS, st.just("sales"), NS, st.just(0)),
     st.builds(
         m.CallOverflowed,
@@ -336,6 +338,9 @@ OF_AGENT = st.one_of(
     st.builds(m.RecordingFinished, CALLS, st.just("r"), st.just("f"), NS),
     st.just(m.DefinitionLoaded(CENTRE, "d")),
     st.just(m.DefinitionLoaded(Definition(), "e")),
+    st.just(m.EpochBegan("e2", "n", "b", 0, "1", fresh=True)),
+    st.just(m.MatchingBegan(0, 0)),
+    st.builds(m.TalkFound, CALLS, st.just(""), AGENTS, ATTEMPTS, st.just("l"), st.just("b"), st.just("r")),
 )
 HISTORIES = st.lists(st.tuples(st.integers(0, 60), st.one_of(OF_CALL, OF_AGENT)), max_size=60)
 

@@ -420,3 +420,41 @@ async def test_pin_being_typed_is_asked_for_again_or_ended(desk: Desk) -> None:
     await call.gone(10)
     await until(lambda: board.agent() == "ready", "the agent is offered calls at once", 0.5)
     assert not board.floor().state.sessions
+
+
+# ---------------------------------------------------------------- the journal is lost, too
+
+
+async def test_talk_goes_on_when_the_journal_is_corrupt(desk: Desk) -> None:
+    board = desk.cordboard()
+    await board.start()
+    ann, call, alice, leg = await talking(desk, board)
+    first = board.events(m.CallConnected)[0]
+    board.kill()
+    journal = board.folder / "journal.db"
+    journal.write_bytes(b"no journal" * 1_000)
+    journal.with_name("journal.db-wal").unlink(missing_ok=True)
+    began_ns = time.monotonic_ns()
+    await board.start()
+    found = await board.decides(m.TalkFound)
+    assert (found.call, found.agent, found.leg) == (first.call, "alice", first.leg)
+    assert found.recording == first.recording
+    assert board.agent() == "talking"
+    await asyncio.sleep(0.3)
+    now_ns = time.monotonic_ns()
+    gap_ms = max(
+        call.ear.longest_gap_ms(tone_of(alice), began_ns, now_ns),
+        leg.ear.longest_gap_ms(tone_of(ann), began_ns, now_ns),
+    )
+    figure("longest gap in a talk whose journal was lost", gap_ms, "ms")
+    assert gap_ms < PACKET_GAP_MS
+    await leg.hang_up()
+    ended = await board.decides(m.CallEnded)
+    assert (ended.call, ended.outcome, ended.by) == (first.call, "answered", "agent")
+    finished = await board.decides(m.RecordingFinished)
+    path = next(path for path in desk.recordings() if path.name == finished.file)
+    for samples, tone in zip(tracks(path), (tone_of(ann), tone_of(alice)), strict=True):
+        assert tone_gap_s(samples, tone)[0] > 1.0
+    await board.decides(m.AgentFreed, within_s=8)
+    assert board.count(m.CallEnded) == 1
+    assert list(board.folder.glob("journal.db.broken-*")), "it was deleted"

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ari_app.core import messages as m, topology
+from msgspec.structs import replace
+
+from ari_app.core import adoption, messages as m, offers, topology
 from ari_app.core.definition import SECOND_NS, Definition
 from ari_app.core.floor import Floor
 from ari_app.core.step import advance
@@ -45,6 +47,8 @@ class Centre:
     journal: list[Entry] = field(default_factory=list)
     points: int = 0
     epochs: int = 0
+    apart: list[Entry] = field(default_factory=list)
+    """What journals held that were set apart."""
 
     # ------------------------------------------------------------ life and death
 
@@ -124,13 +128,26 @@ class Centre:
             if not topology.answering(self.live, self.pbx.snapshot()):
                 break
             self.pbx.pass_to(self.pbx.now_ns + SECOND_NS)
-        self._turn(topology.differences(self.live, self.pbx.snapshot()))
+        self._turn([self._complete(i) for i in topology.differences(self.live, self.pbx.snapshot())])
         self._turn(self.pbx.take_all())
         self._turn(list(self.live.due(self.pbx.now_ns)))
         seen = self.pbx.snapshot()
+        self._turn(topology.holds(self.live, seen))
         self._act([*topology.repair(self.live, seen), *topology.resend(self.live)])
         self._turn([m.Recovered(len(seen.channels), len(self.live.state.calls))])
         self._drain()
+
+    def _complete(self, item: m.AnyInput) -> m.AnyInput:
+        if not isinstance(item, m.CallArrived) or item.talk is None:
+            return item
+        tracks = offers.track_files(adoption.recording_of(item.talk.bridge))
+        return replace(item, talk=replace(item.talk, recorded=bool(self.pbx.files & set(tracks))))
+
+    def set_apart(self) -> None:
+        """Dead, and the journal is corrupt: the next start has a new one. PostgreSQL has the old events."""
+        self.die()
+        self.apart += self.journal
+        self.journal = []
 
     def lose_link(self) -> None:
         """Both sockets break; the process lives, hears nothing and cannot command."""

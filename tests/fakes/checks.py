@@ -223,7 +223,7 @@ def books(centre: Centre) -> None:
 def nobody_hung_up_on(centre: Centre) -> None:
     """We hang up a caller only after the talk, at a flow's or rule's end, after a code, or if asked to."""
     channels = {e.call: e.channel for e in centre.events() if isinstance(e, m.CallOpened)}
-    bridged = {e.call for e in centre.events() if isinstance(e, m.CallBridged)}
+    bridged = {e.call for e in centre.events() if isinstance(e, m.CallBridged | m.TalkFound)}
     asked = {e.input.call for e in centre.journal if isinstance(e.input, m.CallAsked)}
     fair = {channels[call] for call in asked if call in channels}
     for event in centre.events():

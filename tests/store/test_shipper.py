@@ -328,3 +328,46 @@ def test_an_entry_keeps_its_instant_to_the_nanosecond(journal: Journal, dsn: str
         wait_until(lambda: shipped(dsn, journal), "all")
     query = "SELECT at_ns, (at AT TIME ZONE 'UTC')::text FROM events"
     assert rows(dsn, query) == [(at_ns, "2026-09-21 14:13:20.123456")]
+
+
+def test_the_ledger_goes_on_where_a_journal_was_set_apart(tmp_path: Path, dsn: str) -> None:
+    path = tmp_path / "journal.db"
+    first = Journal(path)
+    history = History().begins().signs_in("ann", "bob").answered("c0", "ann", 5, 9, 3)
+    history.dials("talks").passes(4).queues("talks").offers("talks", "ann").rings("talks", "ann")
+    history.passes(2).connects("talks", "ann", 2).dials("waits").dials("gone").passes(4).queues("waits")
+    append_all(first, history.queues("gone").passes(10))
+    with shipping(path, dsn):
+        wait_until(lambda: shipped(dsn, first), "all is there")
+    before = len(list(first.rows(0, 10_000)))
+    Journal.set_apart(path)
+    second = Journal(path, node=first.node)
+    first.set_shipped(9_999, 9)  # its shipper lives a little longer
+    assert (second.node, second.shipped().seq) == (first.node, 0)
+    again = History(history.now_ns, "e-again").says(
+        m.EpochBegan("e-again", first.node, "boot", 0, "0.1", fresh=True),
+        m.CallOpened("talks", "ch-talks", "100", "main", 0, adopted=True),
+        m.TalkFound("talks", "", "ann", 1, "talks.offer.1", "talks.talk.1", "talks.rec.1"),
+        m.CallOpened("e-again-2", "ch-waits", "100", "main", 0, adopted=True),
+        m.MatchingBegan(2, 2),
+    )
+    again.passes(6).talk_ends("talks", "ann", 0, 6).wrap_up_ends("talks", "ann").queues("e-again-2")
+    again.passes(3).says(m.CallEnded("e-again-2", "abandoned", "caller", "sales", "", 3, 0, 16))
+    append_all(second, again)
+    with shipping(path, dsn):
+        wait_until(lambda: shipped(dsn, second), "the second one is there, too")
+    assert rows(dsn, "SELECT count(*) FROM events")[0][0] == before + len(list(second.rows(0, 10_000)))
+    told = rows(dsn, "SELECT call, outcome, ended_by, agent FROM calls ORDER BY call")
+    assert told == [
+        ("c0", "answered", "caller", "ann"),
+        ("gone", "system", "system", ""),
+        ("talks", "answered", "caller", "ann"),
+        ("waits", "abandoned", "caller", ""),
+    ]
+    assert rows(dsn, "SELECT count(*) FROM visits WHERE call = 'waits'") == [(1,)]
+    talks = "SELECT count(*) FROM segments WHERE call = 'talks' AND agent = 'ann' AND state = 'talking'"
+    assert rows(dsn, talks) == [(1,)], "the talk has no seam"
+    assert rows(dsn, "SELECT count(*) FROM segments WHERE to_ns IS NULL") == [(0,)]
+    assert_ledger_equals_rebuilt(dsn, second.node)
+    first.close()
+    second.close()
