@@ -432,8 +432,11 @@ class Service:
 
 def _open_journal(path: Path) -> tuple[Journal, Floor]:
     """The journal and the floor it leaves. One that cannot be used is set apart, never deleted."""
+    # A new one bears the name of the one before, so that the ledger closes what that one left open. One whose
+    # log alone is damaged is empty, and not corrupt, to SQLite.
+    node = _kept_node(path)
     try:
-        journal = Journal(path)
+        journal = Journal(path, node=node)
         try:
             floor = recovery.fold(journal)
             _keep_node(path, journal.node)
@@ -444,8 +447,7 @@ def _open_journal(path: Path) -> tuple[Journal, Floor]:
     except (JournalCorrupt, msgspec.MsgspecError, KeyError, ValueError) as error:
         apart = Journal.set_apart(path)
         log.critical("journal cannot be used and was set apart", file=str(apart), error=str(error))
-        # Under the same name, so that the ledger closes what the lost journal left open.
-        journal = Journal(path, node=_kept_node(path))
+        journal = Journal(path, node=node)
         _keep_node(path, journal.node)
         return journal, Floor()
 

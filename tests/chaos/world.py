@@ -124,11 +124,13 @@ class World:
         return self.stack.postgres
 
     def matched(self) -> int:
-        """How often Cordboard has brought itself and Asterisk together, by its journal."""
+        """When Cordboard last brought itself and Asterisk together, by its journal; 0 = never."""
         try:
             with closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True, timeout=0.5)) as db:
-                row = db.execute("SELECT coalesce(max(seq), 0) FROM events WHERE kind = 'MatchingBegan'")
-                return int(row.fetchone()[0])
+                row = db.execute(
+                    "SELECT at_ns FROM events WHERE kind = 'MatchingBegan' ORDER BY seq DESC LIMIT 1"
+                ).fetchone()
+                return int(row[0]) if row else 0
         except sqlite3.DatabaseError:
             return 0  # not there yet, or being made
 
@@ -161,7 +163,10 @@ class World:
             now = self.matched()
             return now != before and now > 0
 
-        await self.centre.until(done, "Cordboard matches", within_s)
+        async def what() -> str:
+            return f"last at {self.matched()}, before {before}: {self.centre.cordboard.last_lines(40)}"
+
+        await self.centre.until(done, "Cordboard matches", within_s, what)
 
     async def ready(self) -> None:
         """Wait until calls are offered and the control socket answers."""
