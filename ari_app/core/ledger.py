@@ -639,7 +639,7 @@ class _Book:
         else:
             return False
         self.state.lost_calls.remove(lost)
-        if event.call != lost:
+        if event.call != lost and event.call not in self.state.continued:
             self.state.continued[event.call] = Continued(lost, call.row.offers)
         self.end_offers(call, "superseded")
         self.change(call, replace(call.row, adopted=True, hold_ns=self.held_ns(call)))
@@ -694,12 +694,13 @@ class _Book:
     def close_lost(self) -> None:
         """Asterisk has been looked at: what the new journal has not told of by now is no more."""
         state = self.state
+        anything = bool(state.lost_agents or state.lost_calls or state.lost_own)
         for key in list(state.lost_agents):
             if key in state.agents:
                 self.move_agent(key, "signed_out", "", "")
         for key in [key for key in state.lost_calls if key in state.calls]:
             self.end_lost(state.calls[key])
-        if state.lost_agents or state.lost_calls or state.lost_own:
+        if anything:
             self.drop_lost()
         state.lost_agents, state.lost_calls = [], []
 

@@ -217,7 +217,11 @@ class Checker:
     async def _books_alone(self, found: Findings) -> None:
         centre, since_ns = self.world.centre, self.since_ns
         for row in await centre.ledger(
-            "SELECT * FROM segments WHERE to_ns IS NULL AND from_ns >= %s", since_ns
+            "SELECT * FROM segments WHERE to_ns IS NULL AND from_ns >= %s"
+            # A talk whose queue the new journal does not know has a wrap-up that may outlast the load.
+            " AND (state <> 'wrap_up' OR NOT %s)",
+            since_ns,
+            self.apart,
         ):
             found.say(f"a segment without an end: {row}")
         for row in await centre.ledger(
@@ -233,10 +237,18 @@ class Checker:
             " WHERE to_ns IS DISTINCT FROM next_ns"
         ):
             found.say(f"an agent's time with a hole: {row}")
-        for row in await centre.ledger(
-            "SELECT * FROM recordings WHERE state = 'recording' AND started_ns >= %s", since_ns
-        ):
+        for row in await self._recordings():
             found.say(f"a recording without an end: {row}")
+
+    async def _recordings(self) -> list[Row]:
+        """Recordings without an end in the ledger, when there has been time to assemble them."""
+        query = "SELECT * FROM recordings WHERE state = 'recording' AND started_ns >= %s"
+        end = time.monotonic() + (SETTLE_S if self.apart else 0)
+        while left := await self.world.centre.ledger(query, self.since_ns):
+            if time.monotonic() > end:
+                break
+            await asyncio.sleep(0.2)
+        return list(left)
 
     # ------------------------------------------------------------ one caller
 

@@ -147,6 +147,7 @@ class Centre:
         """Dead, and the journal is corrupt: the next start has a new one. PostgreSQL has the old events."""
         self.die()
         self.apart += self.journal
+        self.pbx.hung_up_by_us.clear()
         self.journal = []
 
     def lose_link(self) -> None:

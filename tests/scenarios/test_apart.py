@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable
 
 import pytest
 
 from ari_app.core import ledger, messages as m
 from ari_app.core.definition import SECOND_NS
+from ari_app.store.projection import TABLES
 from tests.fakes.people import RUNG, Pbx
 from tests.scenarios.test_calls import in_the_queue, talking
 
@@ -19,16 +21,20 @@ def apart(pbx: Pbx) -> Pbx:
     return pbx.restarts()
 
 
-def rows(pbx: Pbx) -> dict[str, ledger.CallRow]:
-    """PostgreSQL's calls: of the journal that was set apart, and of the one that followed."""
+def folded(pbx: Pbx) -> dict[object, ledger.RowChange]:
+    """PostgreSQL's rows: of the journals that were set apart, and of the one that followed."""
     state, found = ledger.LedgerState(), {}
     entries = [*pbx.centre.apart, *pbx.centre.journal]
     told = [(entry.at_ns, event) for entry in entries for event in entry.events]
     for seq, (at_ns, event) in enumerate(told, 1):
         for row in ledger.fold(state, seq, at_ns, event):
-            if isinstance(row, ledger.CallRow):
-                found[row.call] = row
+            if type(row) in TABLES:
+                found[type(row), TABLES[type(row)].key_of(row)] = row
     return found
+
+
+def rows(pbx: Pbx) -> dict[str, ledger.CallRow]:
+    return {row.call: row for row in folded(pbx).values() if isinstance(row, ledger.CallRow)}
 
 
 def once(pbx: Pbx) -> list[ledger.CallRow]:
@@ -173,3 +179,33 @@ class Points(Pbx):
     def restarts(self) -> Points:
         self.lost_at = self.lost_at or self.centre.points
         return super().restarts()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_books_close_whenever_journals_are_lost(seed: int) -> None:
+    dice, pbx = random.Random(seed), Pbx()
+    callers = [pbx.caller(f"c{n}") for n in range(4)]
+    agents = [pbx.agent(name) for name in ("bob", "eve", "max")]
+    for _ in range(40):
+        caller, agent = dice.choice(callers), dice.choice(agents)
+        match dice.randrange(8):
+            case 0:
+                apart(pbx)
+            case 1 if caller.state == "gone" or not caller.channel:
+                caller.dials(dice.choice(["100", "200"]))
+            case 2:
+                caller.presses("1")
+            case 3 | 4 if agent.rings:
+                agent.answers()
+            case 5:
+                agent.signs_in()
+            case 6:
+                dice.choice([caller, agent]).hangs_up()
+            case _:
+                pbx.passes(seconds=dice.randrange(8))
+    pbx.everyone_is_served()
+    once(pbx)
+    left = [row for row in folded(pbx).values() if isinstance(row, ledger.SegmentRow) and row.to_ns is None]
+    assert not left
+    tapes = [row for row in folded(pbx).values() if isinstance(row, ledger.RecordingRow)]
+    assert not [row for row in tapes if row.state == "recording"]
