@@ -23,7 +23,8 @@ def apart(pbx: Pbx) -> Pbx:
 
 def folded(pbx: Pbx) -> dict[object, ledger.RowChange]:
     """PostgreSQL's rows: of the journals that were set apart, and of the one that followed."""
-    state, found = ledger.LedgerState(), {}
+    state = ledger.LedgerState()
+    found: dict[object, ledger.RowChange] = {}
     entries = [*pbx.centre.apart, *pbx.centre.journal]
     told = [(entry.at_ns, event) for entry in entries for event in entry.events]
     for seq, (at_ns, event) in enumerate(told, 1):
@@ -200,7 +201,7 @@ def test_the_books_close_whenever_journals_are_lost(seed: int) -> None:
             case 5:
                 agent.signs_in()
             case 6:
-                dice.choice([caller, agent]).hangs_up()
+                (caller if dice.random() < 0.5 else agent).hangs_up()
             case _:
                 pbx.passes(seconds=dice.randrange(8))
     pbx.everyone_is_served()
