@@ -902,7 +902,9 @@ class _Book:
     def ring(self, event: OfferRinging) -> None:
         self.move_agent(event.agent, "ringing", "", event.call)
         call = self.state.calls.get(event.call)
-        if call is not None:
+        if call is not None and any(
+            row.agent == event.agent and row.result == "offered" for row in call.offers.values()
+        ):
             self.move_leg(call, event.agent, "ringing", call.row.queue)
             if call.caller is None or call.caller.state not in ("ringing", "talking"):
                 self.move_caller(call, "ringing", call.row.queue, event.agent)

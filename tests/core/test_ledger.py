@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from ari_app.core import messages as m
 from ari_app.core.definition import Agent, Definition, Queue, Target
@@ -381,6 +381,14 @@ def test_what_the_agent_said_of_it() -> None:
 
 
 @given(HISTORIES, st.integers(0, 60))
+@example(
+    [
+        (0, m.CallOpened("c1", "ch", "100", "main", 0)),
+        (0, m.OfferMade("c1", "sales", "ann", 1, "leg", 0, WHY)),
+        (0, m.OfferRinging("c1", "bob", 1)),  # of whom no offer is pending
+    ],
+    0,
+)
 @settings(max_examples=300, deadline=None)
 def test_any_history_gives_sound_books(history: list[tuple[int, m.AnyEvent]], saved_after: int) -> None:
     books = Books()
