@@ -18,7 +18,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from ari_app.core.ledger import (
+from ari_app.core.ledger import fold
+from ari_app.core.ledger_rows import (
     AgentIntervalRow,
     AgentRow,
     CallRow,
@@ -30,7 +31,6 @@ from ari_app.core.ledger import (
     RowChange,
     SegmentRow,
     VisitRow,
-    fold,
 )
 from ari_app.store.journal import event_from_json
 from ari_app.store.safe_text import storable, storable_tree

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ari_app.core.ledger import DecisionRow
+from ari_app.core.ledger_rows import DecisionRow
 from ari_app.core.messages import Why
 from ari_app.store.reports import AgentLine, CallLine, QueueLine, VoicemailLine, from_ns
 from ari_app.store.safe_text import csv_cell, visible

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from ari_app.core.ledger import CallRow, DecisionRow, LedgerState, RecordingRow, SegmentRow, fold
+from ari_app.core.ledger import fold
+from ari_app.core.ledger_rows import CallRow, DecisionRow, LedgerState, RecordingRow, SegmentRow
 from ari_app.core.messages import AnyEvent
 from ari_app.store.journal import Journal, JournalError, event_from_json
 from ari_app.store.reports import ReportError, connected

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings, strategies as st
 
 from ari_app.core import messages as m
 from ari_app.core.definition import Agent, Definition, Queue, Target
-from ari_app.core.ledger import (
+from ari_app.core.ledger import fold
+from ari_app.core.ledger_rows import (
     AgentIntervalRow,
     CallRow,
     DecisionRow,
@@ -20,7 +21,6 @@ from ari_app.core.ledger import (
     RowChange,
     SegmentRow,
     VisitRow,
-    fold,
 )
 
 S = 1_000_000_000

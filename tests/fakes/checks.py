@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ari_app.core import ledger, messages as m, policy, routing, topology
+from ari_app.core import ledger, ledger_rows, messages as m, policy, routing, topology
 from ari_app.core.floor import CONVERSING, Floor
 from ari_app.core.matcher import DYNAMIC
 from ari_app.core.step import advance
@@ -209,11 +209,11 @@ def replay(centre: Centre) -> None:
 
 def books(centre: Centre) -> None:
     """The ledger takes every run and tells of each call what its end says."""
-    state, rows = ledger.LedgerState(), {}
+    state, rows = ledger_rows.LedgerState(), {}
     told = ((entry.at_ns, event) for entry in centre.journal for event in entry.events)
     for seq, (at_ns, event) in enumerate(told, 1):
         for row in ledger.fold(state, seq, at_ns, event):
-            if isinstance(row, ledger.CallRow):
+            if isinstance(row, ledger_rows.CallRow):
                 rows[row.call] = row
     for end in (e for e in centre.events() if isinstance(e, m.CallEnded)):
         row = rows[end.call]

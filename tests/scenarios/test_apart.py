@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ari_app.core import ledger, messages as m
+from ari_app.core import ledger, ledger_rows, messages as m
 from ari_app.core.definition import SECOND_NS
 from ari_app.store.projection import TABLES
 from tests.fakes.people import RUNG, Pbx
@@ -21,10 +21,10 @@ def apart(pbx: Pbx) -> Pbx:
     return pbx.restarts()
 
 
-def folded(pbx: Pbx) -> dict[object, ledger.RowChange]:
+def folded(pbx: Pbx) -> dict[object, ledger_rows.RowChange]:
     """PostgreSQL's rows: of the journals that were set apart, and of the one that followed."""
-    state = ledger.LedgerState()
-    found: dict[object, ledger.RowChange] = {}
+    state = ledger_rows.LedgerState()
+    found: dict[object, ledger_rows.RowChange] = {}
     entries = [*pbx.centre.apart, *pbx.centre.journal]
     told = [(entry.at_ns, event) for entry in entries for event in entry.events]
     for seq, (at_ns, event) in enumerate(told, 1):
@@ -34,11 +34,11 @@ def folded(pbx: Pbx) -> dict[object, ledger.RowChange]:
     return found
 
 
-def rows(pbx: Pbx) -> dict[str, ledger.CallRow]:
-    return {row.call: row for row in folded(pbx).values() if isinstance(row, ledger.CallRow)}
+def rows(pbx: Pbx) -> dict[str, ledger_rows.CallRow]:
+    return {row.call: row for row in folded(pbx).values() if isinstance(row, ledger_rows.CallRow)}
 
 
-def once(pbx: Pbx) -> list[ledger.CallRow]:
+def once(pbx: Pbx) -> list[ledger_rows.CallRow]:
     """The rows, when all is over: one a channel, each with an end."""
     found = list(rows(pbx).values())
     assert len({row.channel for row in found}) == len(found), "a caller is booked twice"
@@ -206,7 +206,9 @@ def test_the_books_close_whenever_journals_are_lost(seed: int) -> None:
                 pbx.passes(seconds=dice.randrange(8))
     pbx.everyone_is_served()
     once(pbx)
-    left = [row for row in folded(pbx).values() if isinstance(row, ledger.SegmentRow) and row.to_ns is None]
+    left = [
+        row for row in folded(pbx).values() if isinstance(row, ledger_rows.SegmentRow) and row.to_ns is None
+    ]
     assert not left
-    tapes = [row for row in folded(pbx).values() if isinstance(row, ledger.RecordingRow)]
+    tapes = [row for row in folded(pbx).values() if isinstance(row, ledger_rows.RecordingRow)]
     assert not [row for row in tapes if row.state == "recording"]

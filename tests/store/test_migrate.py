@@ -11,7 +11,7 @@ from typing import Any, get_args
 import psycopg
 import pytest
 
-from ari_app.core import ledger, messages
+from ari_app.core import ledger_rows, messages
 from ari_app.store.migrate import SQL_FOLDER, MigrationError, main, migrate, migrations, schema
 
 
@@ -98,12 +98,12 @@ def _words(check: str, text: str) -> set[str]:
     [
         ("calls_outcome", messages.Outcome),
         ("calls_ended_by", messages.EndedBy),
-        ("segments_party", ledger.Party),
-        ("segments_state", ledger.SegmentState),
+        ("segments_party", ledger_rows.Party),
+        ("segments_state", ledger_rows.SegmentState),
         ("agent_intervals_state", messages.AgentStateName),
-        ("decisions_result", ledger.OfferResult),
-        ("recordings_state", ledger.RecordingState),
-        ("visits_fate", ledger.Fate),
+        ("decisions_result", ledger_rows.OfferResult),
+        ("recordings_state", ledger_rows.RecordingState),
+        ("visits_fate", ledger_rows.Fate),
     ],
 )
 def test_the_database_knows_the_words_of_the_code(check: str, type_: Any) -> None:
