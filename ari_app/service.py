@@ -78,7 +78,21 @@ class Service:
         self._recent = Recent()
         timed = TimedJournal(self._journal)
         self.engine = Engine(floor, timed, self._clock, self._run_effect, self._on_event)
-        self._attributes = Attributes(settings.state_dir, self._clock.now_ns())
+        self._wire_people(loaded, secrets)
+        self._wire_asterisk(loaded, secrets)
+        self._wire_users_of_asterisk(loaded)
+        self._front = Front(
+            self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
+        )
+        self._assembling: set[str] = set()
+        self._link_is_up = asyncio.Event()
+        self._calls_served = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def _wire_people(self, loaded: config.Loaded, secrets: Secrets) -> None:
+        """Who calls, who works here, and what is known of them."""
+        floor = self.engine.floor
+        self._attributes = Attributes(self.settings.state_dir, self._clock.now_ns())
         self._people = People(self._journal, self._is_known)
         self._pins = PinDesk(
             PinBook(loaded.site.pins, secrets.pins),
@@ -90,6 +104,10 @@ class Service:
         )
         self._pins.use(PinBook(loaded.site.pins, secrets.pins), loaded.site.extensions)
         self._translator = Translator(entries(loaded, floor), self._people.arriving, self._pins.take)
+
+    def _wire_asterisk(self, loaded: config.Loaded, secrets: Secrets) -> None:
+        """Both ways to Asterisk."""
+        settings = self.settings
         self._link = AriLink(
             AriSettings(
                 base_url=settings.ari_url,
@@ -101,6 +119,16 @@ class Service:
             self._on_link_state,
         )
         self._link.subscriptions.update(endpoints(loaded))
+        self._ami = AmiAdapter(
+            settings.ami_host,
+            settings.ami_port,
+            AMI_USER,
+            secrets.ami_password,
+        )
+
+    def _wire_users_of_asterisk(self, loaded: config.Loaded) -> None:
+        """Everybody who asks something of Asterisk."""
+        settings = self.settings
         self._callers = Callers(loaded, self._people, self._attributes)
         self._lamps = Lamps(self.engine, self._link, on=loaded.site.sip.lamps)
         self._reloader = Reloader(
@@ -114,12 +142,6 @@ class Service:
             self._lamps,
         )
         self._test_line = Line(self._link, self._link.settings.event_app)
-        self._ami = AmiAdapter(
-            settings.ami_host,
-            settings.ami_port,
-            AMI_USER,
-            secrets.ami_password,
-        )
         self._effects = AriEffects(
             self._link, self.engine.submit, self._people.display, self._spawn, self._dialled
         )
@@ -132,13 +154,6 @@ class Service:
             self._callers.recognise,
             settings.recordings_dir,
         )
-        self._assembling: set[str] = set()
-        self._front = Front(
-            self, self.engine, timed, settings.journal_path, self._attributes, self._round_trips
-        )
-        self._link_is_up = asyncio.Event()
-        self._calls_served = asyncio.Event()
-        self._tasks: asyncio.TaskGroup | None = None
 
     # ------------------------------------------------------------ life
 
