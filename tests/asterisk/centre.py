@@ -574,8 +574,9 @@ class Centre:
         return dict(row)
 
     async def story(self, call: Call | str) -> list[tuple[str, Row]]:
-        """Every event of a call, (kind, body), in order, as PostgreSQL has them now."""
+        """Every event of a call, (kind, body), in order, once PostgreSQL has all that was committed."""
         key = call if isinstance(call, str) else await self.id_of(call)
+        await self.shipped()
         rows = await self.ledger("SELECT kind, body FROM events WHERE call_id = %s ORDER BY ordinal", key)
         return [(row["kind"], row["body"]) for row in rows]
 

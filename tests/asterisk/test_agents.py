@@ -21,6 +21,7 @@ RESULTS = "SELECT attempt, agent, result FROM decisions WHERE call = %s ORDER BY
 
 async def decisions(centre: Centre, call: Call | str) -> list[tuple[str, str]]:
     key = call if isinstance(call, str) else await centre.id_of(call)
+    await centre.shipped()
     return [(row["agent"], row["result"]) for row in await centre.ledger(RESULTS, key)]
 
 

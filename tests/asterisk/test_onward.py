@@ -93,6 +93,7 @@ async def test_a_number_that_is_busy_leads_to_the_next_target_and_the_list_to_it
     await call.ear.hears(bob.tone)
     assert not alice.incoming, "alice was idle for longer, but the caller's list requires bob"
     key = await centre.id_of(call)
+    await centre.shipped()
     told = await centre.ledger("SELECT kind, body FROM events WHERE call_id = %s ORDER BY seq", key)
     lapsed = next(row["body"] for row in told if row["kind"] == "ForwardLapsed")
     queued = [row["body"] for row in told if row["kind"] == "CallQueued"]

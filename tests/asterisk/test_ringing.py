@@ -41,7 +41,9 @@ RESULTS = "SELECT agent, result FROM decisions WHERE call = %s ORDER BY attempt"
 
 
 async def results(centre: Centre, call: Call) -> dict[str, str]:
-    return {row["agent"]: row["result"] for row in await centre.ledger(RESULTS, await centre.id_of(call))}
+    key = await centre.id_of(call)
+    await centre.shipped()
+    return {row["agent"]: row["result"] for row in await centre.ledger(RESULTS, key)}
 
 
 async def dials(centre: Centre, name: str = "ann") -> Call:
