@@ -67,7 +67,7 @@ def configure(*, json: bool | None = None, debug: bool = False) -> None:
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Sturdy(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Sturdy(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 import structlog
 from structlog.testing import CapturingLogger
@@ -33,3 +36,23 @@ def test_no_number_outside_is_logged(event: m.AnyEvent, monkeypatch: pytest.Monk
     line = written.calls[0].args[0]
     assert '"trunk": "provider"' in line
     assert "+49" not in line
+
+
+def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes share the file, and one may be killed at any moment: a line is there or it is not."""
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    before = structlog.get_config()
+    monkeypatch.setattr(sys, "stderr", Stream())
+    log.configure(json=True)
+    try:
+        structlog.get_logger("line").info("a line", number=1)
+    finally:
+        structlog.configure(**before)
+    assert len(written) == 1
+    assert written[0].endswith("}\n")
